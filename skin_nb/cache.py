@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['checksum', 'RowCache', 'fill']
 
-# %% ../nbs/02_row_cache.ipynb #85c6cd46
+# %% ../nbs/02_row_cache.ipynb #51a6e841
 import os, warnings, zlib
 from pathlib import Path
 import numpy as np
 from filelock import FileLock
 from tqdm.auto import tqdm
-from .core import replacing
+from .core import bars, replacing
 
 # %% ../nbs/02_row_cache.ipynb #16fbca47
 def checksum(
@@ -76,7 +76,7 @@ class RowCache:
         self.rows[rows] = values
         self.crc[rows] = [checksum(self.rows[i]) for i in rows]
 
-# %% ../nbs/02_row_cache.ipynb #61499e80
+# %% ../nbs/02_row_cache.ipynb #55103aad
 def fill(
     cache: RowCache,
     compute,  # function: row numbers (n,) -> values (n, …)
@@ -87,7 +87,7 @@ def fill(
     "Compute the missing ones of `rows`, block by block."
     with cache.lock():
         todo = cache.missing(rows)
-        bar = tqdm(total=len(todo), desc=label, unit="img", disable=len(todo) <= block)
+        bar = tqdm(total=len(todo), desc=label, unit="img", disable=len(todo) <= block or not bars())
         for at in range(0, len(todo), block):
             now = todo[at:at + block]
             cache.write(now, compute(now))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CLASS_NAMES', 'CLASSES', 'MALIGNANT', 'SAMPLE_NOTE', 'PROFILES', 'Problem', 'DataError', 'replacing', 'write_json',
            'read_json', 'content_key', 'data_home', 'weights_home', 'cache_home', 'Profile', 'get_profile', 'set_seed',
-           'MemoryPeak', 'anonymous_mb']
+           'bars', 'MemoryPeak', 'anonymous_mb']
 
 # %% ../nbs/00_core.ipynb #c1d8eed9
 import contextlib, dataclasses, hashlib, json, os, random, shutil, sys, tempfile
@@ -145,6 +145,11 @@ def set_seed(
     random.seed(seed)
     np.random.seed(seed)
     if "keras" in sys.modules: sys.modules["keras"].utils.set_random_seed(seed)
+
+# %% ../nbs/00_core.ipynb #e0346958
+def bars() -> bool:
+    "Whether progress bars are wanted: `TQDM_DISABLE` is not set."
+    return os.environ.get("TQDM_DISABLE", "0") in ("", "0")
 
 # %% ../nbs/00_core.ipynb #bfa4cd8f
 class MemoryPeak:
