@@ -1,0 +1,21 @@
+"Run nbs/index.ipynb and write README.md from it: `make readme`. (nbdev_readme would need Quarto; this needs nbconvert.)"
+import re, subprocess, sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+def make_readme():
+    "The text of README.md. Cells tagged `hide_input` show only their output; links are rewritten for the root folder."
+    from nbconvert import MarkdownExporter
+    from traitlets.config import Config
+    config = Config(TagRemovePreprocessor=dict(enabled=True, remove_input_tags=["hide_input"], remove_cell_tags=["hide"]))
+    text, resources = MarkdownExporter(config=config).from_filename(str(ROOT / "nbs" / "index.ipynb"))
+    assert not resources.get("outputs"), "the README shows tables, no pictures"
+    text = re.sub(r"\]\((?!https?:|#|mailto:|\.\./)([^)]+)\)", r"](nbs/\1)", text).replace("](../", "](")
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+if __name__ == "__main__":
+    subprocess.run(["exec_nb", "index.ipynb", "--dest", "index.ipynb", "--exc_stop"], cwd=ROOT / "nbs", check=True)  # its tables, from the notebooks and results of now
+    subprocess.run(["nbdev_clean", "--fname", "nbs/index.ipynb"], cwd=ROOT, check=True)
+    (ROOT / "README.md").write_text(make_readme(), encoding="utf-8")
+    print("README.md written", file=sys.stderr)
