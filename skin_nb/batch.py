@@ -138,7 +138,7 @@ def run_one(
     write_json(done, record | dict(seconds=round(seconds, 1)))
     return Outcome(path.stem, "done", seconds, executed)
 
-# %% ../nbs/25_batch_runs.ipynb #2cb6a563
+# %% ../nbs/25_batch_runs.ipynb #57298067
 def run_notebooks(
     notebooks: list,  # from `find_notebooks`
     run: Path,  # run folder
@@ -146,9 +146,10 @@ def run_notebooks(
     jobs: int = 1,  # notebooks at the same time
 ) -> list:  # one `Outcome` a notebook
     "Run experiment notebooks, with a progress bar, and say what became of each."
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
     waiting = lambda p: "runs" in parameter_names(p)
-    groups, outcomes, env = [[p for p in notebooks if not waiting(p)], [p for p in notebooks if waiting(p)]], [], batch_environment(jobs)
+    groups = [[p for p in notebooks if not waiting(p)], [p for p in notebooks if waiting(p)]]
+    outcomes, env = [], batch_environment(jobs)
     with tqdm(total=len(notebooks), unit="notebook", file=sys.stdout) as bar, ThreadPoolExecutor(jobs) as pool:
         for group in groups:
             if group: bar.set_description(group[0].stem if jobs == 1 else f"{jobs} jobs")
@@ -194,19 +195,22 @@ def find_data(
     read_any(Path(data).expanduser())
     return str(Path(data).expanduser().resolve())
 
-# %% ../nbs/25_batch_runs.ipynb #c8fd1ad5
+# %% ../nbs/25_batch_runs.ipynb #55088f51
 def run_parser() -> argparse.ArgumentParser:
     "The arguments of `skin_nb_run`."
     p = argparse.ArgumentParser("skin_nb_run", description="Run the experiment notebooks on a folder of data.")
-    p.add_argument("--data", default="sample", metavar="DIR", help='folder in the layout of HAM10000, ISIC 2018 or one folder a class; "sample" (the default) is the embedded one')
+    p.add_argument("--data", default="sample", metavar="DIR", 
+                   help='folder in the layout of HAM10000, ISIC 2018 or one folder a class; "sample" (the default) is the embedded one')
     p.add_argument("--only", default="", metavar="30,31", help="numbers of the notebooks to run; all by default")
     p.add_argument("--out", metavar="DIR", help="run folder, new or to be continued; by default a new one under _runs/")
     p.add_argument("--profile", choices=list(PROFILES), help="how much work; by default sample for the sample, two_core for real data")
     p.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks to run at the same time (1)")
-    p.add_argument("--weights", metavar="DIR", help="folder with pre-trained weights, or \"imagenet\" (download), or '' (random); by default the folder named by SKIN_NB_WEIGHTS, else imagenet for real data and random for the sample")
+    p.add_argument("--weights", metavar="DIR", help="folder with pre-trained weights, or imagenet (download), or '' (random); "
+                   "by default the folder named by SKIN_NB_WEIGHTS, else imagenet for real data and random for the sample")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random choice (0)")
     p.add_argument("--folds", default="", metavar="0,1", help="lesion folds to run; by default those of the profile")
-    p.add_argument("--baseline", metavar="FILE", help="results to compare with (a CSV file or a folder of them); exit code 1 if a score fell by more than .02")
+    p.add_argument("--baseline", metavar="FILE",
+                   help="results to compare with (a CSV file or a folder of them); exit code 1 if a score fell by more than .02")
     p.add_argument("--list", action="store_true", help="list the experiment notebooks and stop")
     return p
 
@@ -282,7 +286,7 @@ def report_run(
     if failed: print(f"\n{len(failed)} of {len(outcomes)} notebooks FAILED: {', '.join(failed)}")
     return int(bool(failed or fell))
 
-# %% ../nbs/25_batch_runs.ipynb #0c5d3aec
+# %% ../nbs/25_batch_runs.ipynb #ebfb0691
 def check_command(argv: list | None = None) -> int:  # 0: no problems; 1: problems; 2: no data there
     "`skin_nb_check`: audit a data folder."
     p = argparse.ArgumentParser("skin_nb_check", description="List every problem of a data folder, and count its images and lesions.")
@@ -299,16 +303,14 @@ def open_data(
     return Path(sample_folder())
 
 def _check(folder):
-    from skin_nb.understanding import find_problems, read_any
+    from skin_nb.understanding import survey
     path = open_data(folder)
-    problems = find_problems(path)
+    table, problems = survey(path)
     for p in problems: print(p)
-    try: counted = f"{len(t := read_any(path)):,} images of {t.lesion_id.nunique():,} lesions"
-    except DataError: counted = f"{sum(f.suffix.lower() in ('.jpg', '.jpeg') for f in path.rglob('*')):,} image files; lesions can be counted when the table is repaired"
-    print(f"{path}: {counted}; {len(problems)} problem{'s' * (len(problems) != 1)}")
+    print(f"{path}: {len(table):,} images of {table.lesion_id.nunique():,} lesions; {len(problems)} problem{'s' * (len(problems) != 1)}")
     return int(bool(problems))
 
-# %% ../nbs/25_batch_runs.ipynb #693c7338
+# %% ../nbs/25_batch_runs.ipynb #ba6881a6
 def evaluate_command(argv: list | None = None) -> int:  # 0: scored; 2: bad input
     "`skin_nb_evaluate`: score a saved model on a labelled folder."
     p = argparse.ArgumentParser("skin_nb_evaluate", description="Score a saved model on a labelled folder in a known layout.")
@@ -322,14 +324,14 @@ def _evaluate(model, data, out):
     if not model.is_file(): raise DataError(Problem(str(model), None, "no such file", "a model.keras written by a run", "See _runs/<run>/<notebook>/ for saved models."))
     from skin_nb.understanding import read_any
     table = read_any(open_data(data)).assign(split="test", fold=0)
-    from skin_nb.evaluation import evaluate, predictions_table, score_figures
+    from skin_nb.evaluation import evaluate, predictions_table, score_figures, write_predictions
     from skin_nb.training import predict_folder_table
     out = Path(out).expanduser() if out else model.parent / "evaluation"
     predictions = predictions_table(table, predict_folder_table(model, table))
     metrics = evaluate(predictions)
-    out.mkdir(parents=True, exist_ok=True)
-    predictions.to_csv(out / "predictions.csv", index=False)
+    write_predictions(out / "predictions.csv", predictions)
     write_json(out / "metrics.json", dict(model=str(model), data=str(data), metrics=metrics))
     score_figures(predictions, out / "figures")
-    print("\n".join(f"{k:>20}  {v:.3f}" for k, v in metrics.items() if isinstance(v, float)) + f"\n{len(table):,} images; details in {out}")
+    print("\n".join(f"{k:>20}  {v:.3f}" for k, v in metrics.items() if isinstance(v, float)))
+    print(f"{len(table):,} images; details in {out}")
     if data == "sample": print(SAMPLE_NOTE)

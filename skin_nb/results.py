@@ -37,23 +37,25 @@ def result_row(
     row = dict(recipe=recipe, network=network, protocol=protocol, split=split, fold=fold, seed=seed, **scores)
     return row | dict(seconds=round(seconds, 1), rss_mb=round(rss_mb), parameters=parameters, weights=weights, note=note)
 
-# %% ../nbs/90_results.ipynb #5a3ed10e
-_HAM = "the HAM10000 notebook (Keras, seven classes, 224 px)"
+# %% ../nbs/90_results.ipynb #b3418e4c
+_HAM = "HAM10000 notebook, 224 px"
 def _mean_recall(*recalls): return round(sum(recalls) / 7, 4)
 
 PUBLISHED = {
-    "custom_cnn": dict(accuracy=.6855, macro_f1=.41, weighted_f1=.70, balanced_accuracy=_mean_recall(.51, .63, .39, 0, .45, .80, .57), source=_HAM),
+    "custom_cnn": dict(accuracy=.6855, macro_f1=.41, weighted_f1=.70, source=_HAM,
+                       balanced_accuracy=_mean_recall(.51, .63, .39, 0, .45, .80, .57)),
     "efficientnet_b0": dict(accuracy=.1098, source=_HAM),
-    "resnet50": dict(accuracy=.6695, source=_HAM + ", trained from scratch on 350 images"),
-    "resnet50v2": dict(accuracy=.6575, macro_f1=.36, balanced_accuracy=_mean_recall(.06, .64, .47, .04, .47, .78, .36), source=_HAM),
+    "resnet50": dict(accuracy=.6695, source=_HAM + ", scratch, 350 images"),
+    "resnet50v2": dict(accuracy=.6575, macro_f1=.36, source=_HAM,
+                       balanced_accuracy=_mean_recall(.06, .64, .47, .04, .47, .78, .36)),
     "efficientnet_b1": dict(accuracy=.7259, macro_f1=.66, weighted_f1=.75, source="multi-modal EfficientNetB1, 384 px"),
     "efficientnet_v2s": dict(accuracy=.67, source="EfficientNetV2-S, 224 px"),
     "inception_resnet_v2": dict(accuracy=.61, source="frozen InceptionResNetV2")}
 
-# %% ../nbs/90_results.ipynb #cb947395
+# %% ../nbs/90_results.ipynb #dbce0218
 def _table(rows):
-    t = pd.DataFrame(rows, columns=RESULT_COLUMNS)
-    return t.astype({c: "float64" for c in (*SCORES, "seconds", "rss_mb", "parameters")}).fillna({"note": "", "weights": ""})
+    t = pd.DataFrame(rows, columns=RESULT_COLUMNS).astype({c: "float64" for c in (*SCORES, "seconds", "rss_mb", "parameters")})
+    return t.assign(**{c: t[c].astype(object).fillna("") for c in ("weights", "note")})
 
 def collect_results(
     run: str | Path,  # run folder
@@ -87,7 +89,7 @@ def write_results(
         written.append(path)
     return written
 
-# %% ../nbs/90_results.ipynb #5f4af4bf
+# %% ../nbs/90_results.ipynb #6d7153b3
 def leaderboard(
     rows: pd.DataFrame,  # columns: `RESULT_COLUMNS`
     published: dict = PUBLISHED,  # recipe: figures
@@ -98,10 +100,11 @@ def leaderboard(
         spread = g.balanced_accuracy.std() if len(g) > 1 else (first.hi - first.lo) / 2
         said = published.get(first.recipe, {}) if first.protocol == "published" else {}
         there = {f"published_{k}": said.get(k) for k in ("balanced_accuracy", "accuracy", "macro_f1")}
-        return pd.Series({"folds": g.fold.nunique(), **ours.drop(["lo", "hi"]), "spread": spread, **there, "parameters": first.parameters,
-                          "seconds": g.seconds.mean(), "rss_mb": g.rss_mb.max(), "weights": first.weights, "note": "; ".join(dict.fromkeys(n for n in g.note if n))})
+        return {"folds": g.fold.nunique(), **ours.drop(["lo", "hi"]), "spread": spread, **there, "parameters": first.parameters, "seconds": g.seconds.mean(),
+                "rss_mb": g.rss_mb.max(), "weights": first.weights, "note": "; ".join(dict.fromkeys(n for n in g.note if n))}
     if not len(rows): return pd.DataFrame()
-    board = pd.DataFrame([dict(zip(("recipe", "protocol", "split"), key)) | summary(g).to_dict() for key, g in rows.groupby(["recipe", "protocol", "split"])])
+    keys = ["recipe", "protocol", "split"]
+    board = pd.DataFrame([dict(zip(keys, key)) | summary(g) for key, g in rows.groupby(keys)])
     return board.sort_values("balanced_accuracy", ascending=False, na_position="last", ignore_index=True)
 
 # %% ../nbs/90_results.ipynb #e481cd96

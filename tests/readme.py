@@ -5,11 +5,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 def make_readme():
-    "The text of README.md. Cells tagged `hide_input` show only their output; links are rewritten for the root folder."
+    "The text of README.md: `#| hide` cells are left out, of `#| echo: false` cells only the output is kept, links start at the root."
+    import nbformat
     from nbconvert import MarkdownExporter
-    from traitlets.config import Config
-    config = Config(TagRemovePreprocessor=dict(enabled=True, remove_input_tags=["hide_input"], remove_cell_tags=["hide"]))
-    text, resources = MarkdownExporter(config=config).from_filename(str(ROOT / "nbs" / "index.ipynb"))
+    nb = nbformat.read(ROOT / "nbs" / "index.ipynb", 4)
+    nb.cells = [c for c in nb.cells if not c.source.startswith("#| hide")]
+    for c in nb.cells:
+        if c.source.startswith("#| echo: false"): c.metadata["transient"] = {"remove_source": True}
+    text, resources = MarkdownExporter().from_notebook_node(nb)
     assert not resources.get("outputs"), "the README shows tables, no pictures"
     text = re.sub(r"\]\((?!https?:|#|mailto:|\.\./)([^)]+)\)", r"](nbs/\1)", text).replace("](../", "](")
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

@@ -95,6 +95,26 @@ def test_check(tmp_path):
     assert r.returncode == 1 and "30" in r.stdout and broken.name in r.stdout and empty.name in r.stdout and "2 problems" in r.stdout, r.stdout + r.stderr
     assert call("skin_nb_check", tmp_path / "none").returncode in (1, 2)
 
+def test_evaluate_any_folder_and_size(tmp_path):
+    "A model trained on the sample's layout scores pictures of another size in class folders."
+    from PIL import Image
+    from skin_nb.images import decode_images
+    from skin_nb.preparation import split_by_lesion
+    from skin_nb.sample import sample_folder
+    from skin_nb.training import Recipe, Stage, fit_recipe, save_model
+    from skin_nb.understanding import read_any
+    table = split_by_lesion(read_any(sample_folder()))
+    recipe = Recipe("tiny", "CustomCNN", 32, (Stage(1, 1e-3, unfreeze="all"),), scratch=True, pool="flatten", dense=(8,))
+    model = save_model(fit_recipe(recipe, table, decode_images(table, 32, folder=tmp_path), tmp_path / "fit", folder=tmp_path, verbose=0), tmp_path / "run/model.keras")
+    for n, r in enumerate(table.groupby("dx").head(6).itertuples()):
+        (tmp_path / "mine" / r.dx).mkdir(parents=True, exist_ok=True)
+        Image.open(r.path).resize((100 + n, 90)).save(tmp_path / "mine" / r.dx / f"picture{n}.jpg")
+    r = call("skin_nb_evaluate", "--model", model, "--data", tmp_path / "mine")
+    assert r.returncode == 0 and "balanced_accuracy" in r.stdout and "42 images" in r.stdout, r.stdout + r.stderr
+    written = tmp_path / "run/evaluation"
+    assert json.loads((written / "metrics.json").read_text())["metrics"]["n"] == 42
+    assert len((written / "predictions.csv").read_text().splitlines()) == 43 and (written / "figures/confusion.png").exists()
+
 def test_evaluate_needs_a_model():
     r = call("skin_nb_evaluate", "--model", "none.keras", "--data", "sample")
     assert r.returncode == 2 and "none.keras" in r.stderr

@@ -1,5 +1,5 @@
 "What holds for all notebooks together: nbdev's rules, papermill's rules, and the house's."
-import filecmp, json, re, shutil, subprocess
+import ast, filecmp, json, re, shutil, subprocess
 from pathlib import Path
 import pytest
 from readme import make_readme
@@ -57,10 +57,10 @@ def test_outputs(path):
     assert not [o for o in outputs if o["output_type"] == "error"]
     assert path.stat().st_size < 500_000
 
-@each_notebook
-def test_export_cells_are_short(path):
-    too_long = [source(c).splitlines()[1] for c in cells(path, "code") if source(c).startswith("#| export") and len(source(c).splitlines()) > 40]
-    assert too_long == []
+@pytest.mark.parametrize("path", sorted((ROOT / "skin_nb").rglob("*.py")), ids=lambda p: p.stem)
+def test_functions_are_short(path):
+    functions = [f for f in ast.walk(ast.parse(path.read_text())) if isinstance(f, ast.FunctionDef)]
+    assert [f.name for f in functions if f.end_lineno - f.lineno >= 40] == []
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, ROOT / "README.md"], ids=lambda p: p.name)
 def test_links_lead_somewhere(path):
