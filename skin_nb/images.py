@@ -6,7 +6,7 @@
 __all__ = ['CONVERSIONS', 'MIN_SIDE', 'MAX_SIDE', 'open_image', 'read_pixels', 'images_path', 'decode_images', 'epoch_plan',
            'gather', 'Batches', 'make_batches', 'follow_epoch', 'augmentation']
 
-# %% ../nbs/13_image_pipeline.ipynb #b10e7d81
+# %% ../nbs/13_image_pipeline.ipynb #467e2e42
 import functools, os, shutil, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +16,7 @@ from filelock import FileLock
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm.auto import tqdm
 from .cache import RowCache, checksum
-from .core import DataError, Problem, cache_home, content_key
+from .core import DataError, Problem, bars, cache_home, content_key
 
 # %% ../nbs/13_image_pipeline.ipynb #f668d479
 CONVERSIONS = {
@@ -40,7 +40,7 @@ def _to_rgb(im):
     else: _announce({"P": "palette", "L": "grey", "1": "grey", "CMYK": "cmyk"}.get(im.mode, "other"))
     return im.convert("RGB")
 
-# %% ../nbs/13_image_pipeline.ipynb #c86d90e7
+# %% ../nbs/13_image_pipeline.ipynb #cc946666
 MIN_SIDE, MAX_SIDE = 16, 20_000  # pixels
 
 def _problem(path, found, expected="a whole JPEG or PNG file", fix="Put a fresh copy of the file there, or take its row out of the table."):
@@ -48,7 +48,8 @@ def _problem(path, found, expected="a whole JPEG or PNG file", fix="Put a fresh 
 
 def _check_size(path, size):
     if min(size) < MIN_SIDE or max(size) > MAX_SIDE or size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
-        raise _problem(path, f"a picture of {size[0]} × {size[1]} pixels", f"sides from {MIN_SIDE} to {MAX_SIDE:,} pixels, {Image.MAX_IMAGE_PIXELS:,} in all",
+        raise _problem(path, f"a picture of {size[0]} × {size[1]} pixels",
+                       f"sides from {MIN_SIDE} to {MAX_SIDE:,} pixels, {Image.MAX_IMAGE_PIXELS:,} in all",
                        "Export the picture again at its proper size, or take its row out of the table.")
 
 # %% ../nbs/13_image_pipeline.ipynb #4f000a5a
@@ -97,7 +98,7 @@ def _bytes(path):
     try: return os.path.getsize(path)
     except OSError: return -1
 
-# %% ../nbs/13_image_pipeline.ipynb #1d80edc1
+# %% ../nbs/13_image_pipeline.ipynb #e2dd4fa2
 def _decode_missing(cache, table, size, resize, workers, label):
     ids, paths, problems = list(table.image_id), list(table.path), []
     def some(block):
@@ -109,11 +110,18 @@ def _decode_missing(cache, table, size, resize, workers, label):
                 cache.crc[i] = checksum(pixels)
         return len(block)
     todo = cache.missing()
-    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(todo), desc=label, unit="img", disable=len(todo) < 64) as bar:
+    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(todo), desc=label, unit="img", disable=len(todo) < 64 or not bars()) as bar:
         for n in pool.map(some, (todo[at:at + 16] for at in range(0, len(todo), 16))): bar.update(n)
     if problems: raise DataError(*sorted(problems, key=lambda p: p.file))
 
-# %% ../nbs/13_image_pipeline.ipynb #913a6e85
+# %% ../nbs/13_image_pipeline.ipynb #2f3c4c43
+def _cores(): return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+def _complete(path, shape):
+    try: return np.load(path, mmap_mode="r").shape == shape and np.load(path.with_suffix(".crc.npy"), mmap_mode="r").all()
+    except (OSError, ValueError, EOFError): return False
+
+# %% ../nbs/13_image_pipeline.ipynb #089f735d
 def decode_images(
     table,  # one row per image: image_id, path
     size: int,  # side of the square in pixels
@@ -130,18 +138,13 @@ def decode_images(
             work = path if path.exists() else path.with_name(f".{path.name}.tmp.npy")
             cache = RowCache(work, shape, np.uint8)
             gb = len(cache.missing()) * size * size * 3 / 1e9
-            if gb * 1e9 > shutil.disk_usage(path.parent).free: raise _problem(path.parent, "a full disk", f"{gb:.2f} GB free", "Free some, or let SKIN_NB_CACHE name another folder.")
+            if gb * 1e9 > shutil.disk_usage(path.parent).free:
+                raise _problem(path.parent, "a full disk", f"{gb:.2f} GB free", "Free some, or let SKIN_NB_CACHE name another folder.")
             _decode_missing(cache, table, size, resize, workers or _cores(), f"decoding to {path} ({gb:.2f} GB)")
             if work != path:
                 os.replace(cache.crc_path, path.with_suffix(".crc.npy")); os.replace(work, path)
                 Path(f"{work}.lock").unlink(missing_ok=True)
     return np.load(path, mmap_mode="r")
-
-def _cores(): return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-def _complete(path, shape):
-    try: return np.load(path, mmap_mode="r").shape == shape and np.load(path.with_suffix(".crc.npy"), mmap_mode="r").all()
-    except (OSError, ValueError, EOFError): return False
 
 # %% ../nbs/13_image_pipeline.ipynb #8750d385
 def epoch_plan(
@@ -174,7 +177,7 @@ def gather(
             for i in at: out[i] = array[rows[i]]
     return out
 
-# %% ../nbs/13_image_pipeline.ipynb #5b3463c5
+# %% ../nbs/13_image_pipeline.ipynb #fef0442d
 class Batches:
     "Batches of rows of (mapped) arrays, in an order that depends on seed and epoch only."
     def __init__(self,
@@ -204,10 +207,11 @@ class Batches:
 
     def __getitem__(self, step):
         rows, view = (part[step * self.batch_size:(step + 1) * self.batch_size] for part in self._plan)
-        x = {k: gather(v, rows, view) for k, v in self.inputs.items()} if isinstance(self.inputs, dict) else gather(self.inputs, rows, view)
+        read = lambda views: gather(views, rows, view)
+        x = {k: read(v) for k, v in self.inputs.items()} if isinstance(self.inputs, dict) else read(self.inputs)
         return (x,) + tuple(np.asarray(v)[rows] for v in (self.labels, self.weights) if v is not None)
 
-# %% ../nbs/13_image_pipeline.ipynb #250785cb
+# %% ../nbs/13_image_pipeline.ipynb #742026f0
 @functools.cache
 def _dataset_class():
     import keras
@@ -218,7 +222,8 @@ def _dataset_class():
             Batches.__init__(self, *args, **kwargs)
         def on_epoch_begin(self):
             self._begun += 1
-            if self.shuffle and self._begun > 2: raise RuntimeError("the epoch number stands still: fit(batches, callbacks=[follow_epoch(batches), …], shuffle=False)")
+            if self.shuffle and self._begun > 2:  # the first may belong to a model that is being built
+                raise RuntimeError("the epoch number stands still: fit(batches, callbacks=[follow_epoch(batches), …], shuffle=False)")
     return KerasBatches
 
 def make_batches(*args, **kwargs):
@@ -232,9 +237,9 @@ def follow_epoch(
     import keras
     return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch))
 
-# %% ../nbs/13_image_pipeline.ipynb #eb7ded5e
+# %% ../nbs/13_image_pipeline.ipynb #1155543b
 def augmentation(
-    flip: str | None = "horizontal",  # "horizontal", "vertical", "horizontal_and_vertical" or None
+    flip: str | None = "horizontal",  # "horizontal", "vertical", "both" or None
     rotation: float = 20 / 360,  # largest turn, as a part of the full circle
     zoom: float = .2,  # largest change of size, 0..1
     brightness: float = 0,  # largest change, as a part of the range 0..255
@@ -242,7 +247,7 @@ def augmentation(
 ):
     "A `keras.Sequential` of augmentation layers for pictures with values 0..255."
     import keras
-    k = keras.layers
+    k, flip = keras.layers, "horizontal_and_vertical" if flip == "both" else flip
     return keras.Sequential([layer for wanted, layer in (
         (flip, flip and k.RandomFlip(flip, seed=seed)),
         (rotation, k.RandomRotation(rotation, fill_mode="nearest", seed=seed + 1)),
