@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass
 import numpy as np, pandas as pd
 from .core import CLASSES, DataError, Problem
 
-# %% ../nbs/11_data_preparation.ipynb #cdc4bdba
+# %% ../nbs/11_data_preparation.ipynb #52635337
 PARTS = ("train", "valid", "test")
 
-def _enough(table, per_class, what):
+def _enough(counts, least, what):
     "Complain about classes too small to be divided."
-    few = per_class[1].loc[lambda n: n < per_class[0]]
-    if len(few): raise DataError(*[Problem("table", None, f"{n} {what} of class {c}", f"at least {per_class[0]}, or the class can't be in every part", "Add pictures of this class, or remove it.") for c, n in few.items()])
+    few = counts[counts < least]
+    expected, fix = f"at least {least}, or the class can't be in every part", "Add pictures of this class, or remove it."
+    if len(few): raise DataError(*[Problem("table", None, f"{n} {what} of class {c}", expected, fix) for c, n in few.items()])
 
 def split_by_image(
     table: pd.DataFrame,  # dx; in the published order
@@ -26,7 +27,7 @@ def split_by_image(
 ) -> pd.DataFrame:  # a copy with split and fold (0)
     "The published split: 80/20 stratified by class; a tenth of the 80 validates."
     from sklearn.model_selection import train_test_split
-    _enough(table, (5, table.dx.value_counts()), "images")
+    _enough(table.dx.value_counts(), 5, "images")
     split = np.full(len(table), "train", object)
     rest, test = train_test_split(np.arange(len(table)), test_size=.2, stratify=table.dx, random_state=seed)
     _, valid = train_test_split(rest, test_size=.1, stratify=table.dx.iloc[rest], random_state=seed)
@@ -40,7 +41,7 @@ def lesions_shared(
     "How many lesions leak from one part into another; 0 in an honest split."
     return int((table.groupby("lesion_id").split.nunique() > 1).sum())
 
-# %% ../nbs/11_data_preparation.ipynb #454461c2
+# %% ../nbs/11_data_preparation.ipynb #e0d61e12
 FOLDS = 5
 
 @functools.lru_cache(8)  # the five folds of one table share the first deal, which takes seconds on HAM10000
@@ -60,8 +61,7 @@ def split_by_lesion(
     seed: int = 42,
 ) -> pd.DataFrame:  # a copy with split and fold
     "The honest split: no lesion in two parts."
-    lesions = table.groupby("dx").lesion_id.nunique()
-    _enough(table, (FOLDS, lesions), "lesions")
+    _enough(table.groupby("dx").lesion_id.nunique(), FOLDS, "lesions")
     if fold not in range(FOLDS): raise DataError(Problem("fold", None, str(fold), f"0..{FOLDS - 1}", "Choose one of the folds."))
     deal = lambda t, n: _deal(*(tuple(t[c]) for c in ("image_id", "dx", "lesion_id")), n, seed)
     test = deal(table, FOLDS) == fold
@@ -95,13 +95,14 @@ class MetadataEncoder:
     @classmethod
     def from_dict(cls, d): return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
 
-# %% ../nbs/11_data_preparation.ipynb #5f7c9e9e
+# %% ../nbs/11_data_preparation.ipynb #559f2b13
 def fit_metadata(
     train_table: pd.DataFrame,  # training rows: age, sex, localization
 ) -> MetadataEncoder:
     "Learn the encoding; rows of another part are refused."
     strays = set(train_table.get("split", ())) - {"train"}
-    if strays: raise DataError(Problem("table", None, f"rows of the parts {', '.join(sorted(strays))}", "training rows", 'Pass table[table.split == "train"].'))
+    if strays:
+        raise DataError(Problem("table", None, f"rows of the parts {', '.join(sorted(strays))}", "training rows", 'Pass table[table.split == "train"].'))
     age, known = train_table.age.astype(float), lambda c: tuple(sorted(set(train_table[c].dropna()) - {"unknown"}))
     mean, std = (age.mean(), age.std(ddof=0)) if age.notna().any() else (0, 0)
     return MetadataEncoder(float(mean), float(std), known("sex"), known("localization"))
