@@ -99,14 +99,15 @@ def run_papermill(
     with open(notebook.with_name("papermill.log"), "w") as log:
         return subprocess.run(command, cwd=notebook.parent, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env).returncode
 
-# %% ../nbs/25_batch_runs.ipynb #15baa9dc
+# %% ../nbs/25_batch_runs.ipynb #c0a357a3
 def last_error(
     notebook: Path,  # executed
     lines: int = 6,  # to show at most
 ) -> str:
     "The end of the first error in an executed notebook, or else the end of papermill's log."
     plain = lambda s: re.sub(r"\x1b\[[0-9;]*m", "", s)
-    errors = [o for c in read_json(notebook)["cells"] for o in c.get("outputs", []) if o["output_type"] == "error"]
+    try: errors = [o for c in read_json(notebook)["cells"] for o in c.get("outputs", []) if o["output_type"] == "error"]
+    except DataError: errors = []  # killed while it was written
     log = notebook.with_name("papermill.log")
     text = plain("\n".join(errors[0]["traceback"])) if errors else plain(log.read_text()) if log.exists() else ""
     return "\n".join([l for l in text.splitlines() if l.strip()][-lines:])
@@ -143,7 +144,7 @@ def run_one(
     write_json(done, record | dict(seconds=round(seconds, 1)))
     return Outcome(path.stem, "done", seconds, executed)
 
-# %% ../nbs/25_batch_runs.ipynb #ff45fee0
+# %% ../nbs/25_batch_runs.ipynb #e77d8ef9
 def run_notebooks(
     notebooks: list,  # from `find_notebooks`
     run: Path,  # run folder
@@ -158,11 +159,14 @@ def run_notebooks(
     with tqdm(total=len(notebooks), unit="notebook", file=sys.stdout) as bar, ThreadPoolExecutor(jobs) as pool:
         for group in groups:
             if group: bar.set_description(group[0].stem if jobs == 1 else f"{jobs} jobs")
-            for future in as_completed([pool.submit(run_one, p, run, parameters, env) for p in group]):
-                outcomes.append(o := future.result())
-                bar.write(describe_outcome(o)); bar.update()
-                left = [p.stem for p in group if p.stem not in {o.notebook for o in outcomes}]
-                if left and jobs == 1: bar.set_description(left[0])
+            futures = [pool.submit(run_one, p, run, parameters, env) for p in group]
+            try:
+                for future in as_completed(futures):
+                    outcomes.append(o := future.result())
+                    bar.write(describe_outcome(o)); bar.update()
+                    left = [p.stem for p in group if p.stem not in {o.notebook for o in outcomes}]
+                    if left and jobs == 1: bar.set_description(left[0])
+            except KeyboardInterrupt: pool.shutdown(wait=False, cancel_futures=True); raise
     return sorted(outcomes, key=lambda o: o.notebook)
 
 def describe_outcome(o: Outcome) -> str:
