@@ -111,21 +111,23 @@ def cache_home() -> Path:  # folder; created when first written to
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "skin_nb"
     return Path(os.environ.get("SKIN_NB_CACHE", default))
 
-# %% ../nbs/00_core.ipynb #b378a38f
+# %% ../nbs/00_core.ipynb #bc4fe5aa
 @dataclass(frozen=True)
 class Profile:
     "How much work a run may do."
     name: str
     size: int | None = None  # pixels; None: the recipe's own
     epochs: int | None = None  # cap on epochs of a stage
-    scratch_epochs: int | None = None  # cap on epochs where the whole network trains
+    scratch_epochs: int | None = None  # the same where the whole network trains
+    scratch_rows: int | None = None  # cap on rows per epoch where the whole network trains
+    scratch_size: int | None = None  # pixels, for networks trained from scratch because their weights are missing
     rows: int | None = None  # cap on rows per epoch
     folds: tuple = (0,)  # lesion folds to run
     views: int | None = None  # cap on cached views of an image
 
 PROFILES = {p.name: p for p in (
     Profile("sample", size=64, epochs=8, scratch_epochs=8, rows=1000, views=2),
-    Profile("two_core", scratch_epochs=4, folds=(0, 1, 2, 3, 4)),
+    Profile("two_core", scratch_epochs=6, scratch_rows=8012, scratch_size=112, folds=(0, 1, 2, 3, 4)),
     Profile("full", folds=(0, 1, 2, 3, 4)))}
 
 # %% ../nbs/00_core.ipynb #7e7d1f77

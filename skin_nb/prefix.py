@@ -92,7 +92,7 @@ def find_cut(
     useful = any(getattr(n.operation, "weights", None) for n, *_ in nodes[:best.position + 1])
     return Cut(best.layer, float(best.kb), float(best.remaining), useful)
 
-# %% ../nbs/21a_prefix_cache.ipynb #98ef4d03
+# %% ../nbs/21a_prefix_cache.ipynb #675cad48
 def cut_model(
     model: keras.Model,  # flat; its first input is the image
     layer: str,  # name of a cut
@@ -101,8 +101,10 @@ def cut_model(
     tensor = model.get_layer(layer).output
     prefix = keras.Model(model.inputs[0], tensor, name="prefix")
     others = {t.name: t for t in model.inputs[1:]}
-    tensor.name = "features"
-    return prefix, keras.Model({"features": tensor, **others} if others else tensor, model.output, name="suffix")
+    tensor.name, history = "features", [t._keras_history for t in model.inputs]
+    suffix = keras.Model({"features": tensor, **others} if others else tensor, model.output, name="suffix")
+    for t, h in zip(model.inputs, history): t._keras_history = h  # Keras moves shared inputs to the new graph, and the whole model could no longer be saved
+    return prefix, suffix
 
 # %% ../nbs/21a_prefix_cache.ipynb #0541e405
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Recipe:
     max_kb: float = 128  # allowance for a cached feature, per image and view
     seed: int = 0
 
-# %% ../nbs/21_training.ipynb #cc125a99
+# %% ../nbs/21_training.ipynb #7e994f3f
 def cap_recipe(
     recipe: Recipe,
     profile: Profile,  # how much work is allowed
@@ -68,9 +68,9 @@ def cap_recipe(
         most = profile.scratch_epochs if recipe.scratch or s.unfreeze == "all" else profile.epochs
         return replace(s, epochs=min(s.epochs, most or s.epochs))
     size, views = min(recipe.size, profile.size or recipe.size), min(recipe.views.count, profile.views or recipe.views.count)
-    capped = replace(recipe, size=size, stages=tuple(map(cap_stage, recipe.stages)), views=replace(recipe.views, count=views),
-                     rows_per_epoch=profile.rows or recipe.rows_per_epoch)
-    said = [f"{size} px"] * (size != recipe.size) + [f"{views} views"] * (views != recipe.views.count) + [f"{profile.rows} rows an epoch"] * bool(profile.rows)
+    rows = profile.rows or recipe.scratch and profile.scratch_rows or recipe.rows_per_epoch
+    capped = replace(recipe, size=size, stages=tuple(map(cap_stage, recipe.stages)), views=replace(recipe.views, count=views), rows_per_epoch=rows)
+    said = [f"{size} px"] * (size != recipe.size) + [f"{views} views"] * (views != recipe.views.count) + [f"at most {rows or 0:,} rows an epoch"] * (rows != recipe.rows_per_epoch)
     said += [f"{c.epochs} of {s.epochs} epochs" for s, c in zip(recipe.stages, capped.stages) if s != c]
     return capped, "capped: " + ", ".join(said) if said else ""
 
