@@ -107,19 +107,21 @@ def leaderboard(
     board = pd.DataFrame([dict(zip(keys, key)) | summary(g) for key, g in rows.groupby(keys)])
     return board.sort_values("balanced_accuracy", ascending=False, na_position="last", ignore_index=True)
 
-# %% ../nbs/90_results.ipynb #e481cd96
+# %% ../nbs/90_results.ipynb #74c25f5a
 def present(
     board: pd.DataFrame,  # from `leaderboard`
 ) -> pd.DataFrame:  # of strings
     "A leaderboard for reading."
     score = lambda x: "" if pd.isna(x) else f"{x:.3f}".lstrip("0")
-    count = lambda x, unit=1: "" if pd.isna(x) else f"{x / unit:,.0f}"
+    count = lambda x: "" if pd.isna(x) else f"{x:,.0f}"
     pair = lambda ours, theirs: [score(o) + (f" ({score(t)})" if pd.notna(t) else "") for o, t in zip(ours, theirs)]
     spread = [score(b) + (f" ± {score(s)}" if pd.notna(s) else "") for b, s in zip(board.balanced_accuracy, board.spread)]
     spread = [s + (f" ({score(t)})" if pd.notna(t) else "") for s, t in zip(spread, board.published_balanced_accuracy)]
-    return pd.DataFrame({"recipe": board.recipe, "protocol": board.protocol, "split": board.split, "folds": board.folds.astype(str), "balanced accuracy": spread,
-        "accuracy": pair(board.accuracy, board.published_accuracy), "macro F1": pair(board.macro_f1, board.published_macro_f1), "AUC": board.auc.map(score),
-        "mel. sens.": board.mel_sensitivity.map(score), "M param.": [score(p / 1e6) if p < 1e6 else f"{p / 1e6:.1f}" for p in board.parameters],
+    return pd.DataFrame({
+        "recipe": board.recipe, "protocol": board.protocol, "split": board.split, "folds": board.folds.astype(str), "balanced accuracy": spread,
+        "accuracy": pair(board.accuracy, board.published_accuracy), "macro F1": pair(board.macro_f1, board.published_macro_f1),
+        "AUC": board.auc.map(score), "mel. sens.": board.mel_sensitivity.map(score),
+        "M param.": ["" if pd.isna(p) else f"{p / 1e6:.3g}" for p in board.parameters],
         "s": board.seconds.map(count), "MiB": board.rss_mb.map(count), "weights": board.weights, "note": board.note})
 
 def format_leaderboard(board: pd.DataFrame, markdown: bool = False) -> str:
@@ -129,31 +131,39 @@ def format_leaderboard(board: pd.DataFrame, markdown: bool = False) -> str:
     line = lambda cells: "| " + " | ".join(cells) + " |"
     return "\n".join([line(t.columns), line("---" for _ in t.columns), *(line(r) for r in t.itertuples(index=False))])
 
-# %% ../nbs/90_results.ipynb #b2af1f99
+# %% ../nbs/90_results.ipynb #7c768898
 def plot_cost(
     board: pd.DataFrame,  # from `leaderboard`
     ax=None,  # Matplotlib Axes; None: a new one
 ):  # Matplotlib Axes
     "Balanced accuracy against training time; the area of a dot is the number of parameters."
     import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(7, 4.2))[1]
+    ax = ax or plt.subplots(figsize=(8, 4.2), layout="constrained")[1]
     b = board.dropna(subset=["balanced_accuracy", "seconds"])
-    for protocol, colour, marker in ("honest", "#0072B2", "o"), ("published", "#E69F00", "s"):
-        part = b[b.protocol == protocol]
-        ax.scatter(part.seconds, part.balanced_accuracy, 30 + 8 * part.parameters.fillna(0) / 1e6, color=colour, marker=marker, alpha=.7, label=f"{protocol} protocol")
+    for protocol, split, colour, marker in ("honest", "lesion", "#0072B2", "o"), ("honest", "image", "#56B4E9", "D"), ("published", "image", "#E69F00", "s"):
+        part = b[(b.protocol == protocol) & (b.split == split)]
+        area = 30 + 8 * part.parameters.fillna(0) / 1e6
+        if len(part): ax.scatter(part.seconds, part.balanced_accuracy, area, color=colour, marker=marker, alpha=.7, label=f"{protocol}, split by {split}")
     for r in b.itertuples(): ax.annotate(r.recipe, (r.seconds, r.balanced_accuracy), (8, 5), textcoords="offset points", fontsize=8)
-    ax.axhline(1 / 7, color="grey", ls=":", lw=1); ax.text(.01, 1 / 7, "constant answer", transform=ax.get_yaxis_transform(), fontsize=8, color="grey", va="bottom")
-    ax.set(xscale="log", xlabel="seconds per fold (training and prediction)", ylabel="balanced accuracy", title="Quality against cost")
-    ax.margins(x=.25); ax.legend(frameon=False, loc="lower right"); ax.spines[["top", "right"]].set_visible(False)
+    ax.axhline(1 / 7, color="grey", ls=":", lw=1)
+    ax.text(.01, 1 / 7, "constant answer", transform=ax.get_yaxis_transform(), fontsize=8, color="grey", va="bottom")
+    ax.set(xscale="log", xlabel="seconds per fold (training and prediction)", ylabel="balanced accuracy", title="Balanced accuracy against training time")
+    if len(b): ax.set(xlim=(b.seconds.min() / 2, b.seconds.max() * 3), ylim=(0, max(.2, b.balanced_accuracy.max() * 1.1)))
+    ax.xaxis.set_major_locator(plt.LogLocator(subs=(1, 3))); ax.xaxis.set_major_formatter("{x:,.0f}"); ax.xaxis.set_minor_formatter("")
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1)); ax.spines[["top", "right"]].set_visible(False)
     return ax
 
-# %% ../nbs/90_results.ipynb #259245f2
+# %% ../nbs/90_results.ipynb #beb8df4d
 def find_results(
     runs: str = "",  # run folder; "newest": the newest under _runs/; empty: the committed results
     home: str | Path = "..",  # folder with _runs/ and results/
 ) -> tuple:  # (rows, where they come from)
     "Result rows and their source in words."
-    if runs == "newest": runs = max((r for r in Path(home, "_runs").glob("*/") if len(collect_results(r))), key=os.path.getmtime, default="")
-    if runs: return collect_results(runs), f"run {Path(runs).name}"
+    if runs == "newest":
+        runs = max((r for r in Path(home, "_runs").glob("*/") if len(collect_results(r))), key=os.path.getmtime, default="")
+    if runs:
+        sample = any(read_json(p).get("data") == "sample" for p in Path(runs).glob("*/parameters.json"))
+        return collect_results(runs), f"run {Path(runs).name}" + " on the sample" * sample
     committed = Path(home, "results", "ham10000")
-    return (read_results(committed), "HAM10000, as committed in results/ham10000") if any(committed.glob("*.csv")) else (_table([]), "no results yet")
+    if not any(committed.glob("*.csv")): return _table([]), "no results yet"
+    return read_results(committed), "HAM10000, as committed in results/ham10000"
