@@ -134,7 +134,7 @@ def blobs(
     bent = 1 + rough * (2.2 * noise(rng, c.r.shape, round(3 * size)) + noise(rng, c.r.shape, round(9 * size)))
     return step(bumps(c, at, radius) * bent, low, high)
 
-# %% ../nbs/01_sample.ipynb #eb9febe5
+# %% ../nbs/01_sample.ipynb #6b1a73d6
 def honeycomb(
     c: Canvas, rng: np.random.Generator,
     period: float,  # width of a mesh, in lesion radii
@@ -142,8 +142,8 @@ def honeycomb(
 ) -> np.ndarray:  # (side, side), -1.5 on the lines to 3 in the holes
     "A hexagonal mesh: three waves at 120 degrees on bent coordinates."
     x, y = (v + period * bent * noise(rng, v.shape, 9) for v in (c.x, c.y))
-    waves = ((2 * np.pi / period * np.cos(t), 2 * np.pi / period * np.sin(t)) for t in rng.uniform(0, np.pi) + np.arange(3) * 2 * np.pi / 3)
-    return sum(np.cos(x * float(u) + y * float(v)) for u, v in waves)
+    turn, k = rng.uniform(0, np.pi) + np.arange(3) * 2 * np.pi / 3, 2 * np.pi / period
+    return sum(np.cos(x * float(k * np.cos(t)) + y * float(k * np.sin(t))) for t in turn)
 
 def network(c, rng, period=.16, bent=.3, amount=.8, patchy=.2, low=0., high=1.):
     "Pigment network: brown lines around paler holes; `patchy` 0 is even, 1 comes and goes."
@@ -155,13 +155,13 @@ def globules(c, rng, n=40, size=.06, amount=.9, low=0., high=.95):
     "Brown globules: round, sharply bounded dots."
     return {"melanin": amount * blobs(c, rng, places(c, rng, n, low, high), size * rng.uniform(.7, 1.3, n), .3, .8)}
 
-# %% ../nbs/01_sample.ipynb #ca2cfe84
+# %% ../nbs/01_sample.ipynb #1fe27b99
 def blotches(c, rng, n=4, size=.4, amount=1.2):
     "Off-centre areas without structure: black, grey-blue, reddish, light brown."
     out = {}
     for layer, share in ("melanin", .6), ("blue", .3), ("blood", .3):
-        k = max(1, round(n * share))
-        out[layer] = amount * blobs(c, rng, places(c, rng, k, .25, .85), size * rng.uniform(.6, 1.3, k), .2, .9, .3) * c.inside
+        at = places(c, rng, max(1, round(n * share)), .25, .85)
+        out[layer] = amount * blobs(c, rng, at, size * rng.uniform(.6, 1.3, len(at)), .2, .9, .3) * c.inside
     out["melanin"] = out["melanin"] - .45 * blobs(c, rng, places(c, rng, 2, .4, .9), size, .2, .8, .3)
     return out
 
@@ -175,8 +175,9 @@ def streaks(c, rng, n=24, amount=1., sector=160, reach=1.2):
     at, width = (rng.uniform(0, 360) + np.sort(rng.uniform(0, sector, n))) % 360, rng.uniform(1.2, 2.4, n)
     away = (np.arange(361)[:, None] - at + 180) % 360 - 180
     long = (comb := np.exp(-(away / width) ** 2)) @ rng.uniform(.3, 1, n)
-    line, out = (np.interp(c.angle + 3 * noise(rng, c.r.shape, 20), np.arange(361), v).astype(np.float32) for v in (comb.max(1), long))
-    return {"melanin": amount * line * step(c.r, .65, .95) * step(c.r, 1 + (reach - 1) * out, .9 + (reach - 1) * out)}
+    angle = c.angle + 3 * noise(rng, c.r.shape, 20)
+    line, out = (np.interp(angle, np.arange(361), v).astype(np.float32) for v in (comb.max(1), (reach - 1) * long))
+    return {"melanin": amount * line * step(c.r, .65, .95) * step(c.r, 1 + out, .9 + out)}
 
 def regression(c, rng, size=.35, amount=.35):
     "Regression: a scar-like white area with grey peppering."
@@ -198,34 +199,38 @@ def fissures(c, rng, cells=10, amount=.9):
     fold = np.minimum(*(np.abs(noise(rng, c.r.shape, cells) + .35 * noise(rng, c.r.shape, cells * 2)) for _ in "ab"))
     return {"melanin": amount * (step(fold, .3, .02) - .3) * c.inside, "white": .12 * step(fold, .3, .8) * c.inside}
 
-# %% ../nbs/01_sample.ipynb #c88b0384
+# %% ../nbs/01_sample.ipynb #976c9d78
 def _branch(pen, rng, at, heading, length, width, side):
     bends = heading + np.cumsum(rng.normal(0, .28, 12))
     path = at + np.cumsum(np.stack([np.cos(bends), np.sin(bends)], 1) * length / 12, 0)
-    pen.line([tuple(p) for p in (np.vstack([at, path]) + 1.8) * side / 3.6], fill=255, width=max(1, round(width * side)), joint="curve")
-    if width > .004:
-        for k in rng.choice(np.arange(3, 12), 2, replace=False):
-            _branch(pen, rng, path[k], bends[k] + rng.choice((-1, 1)) * rng.uniform(.4, 1.), length * rng.uniform(.4, .7), width * .62, side)
+    pixels = (np.vstack([at, path]) + 1.8) * side / 3.6
+    pen.line([tuple(p) for p in pixels], fill=255, width=max(1, round(width * side)), joint="curve")
+    if width < .004: return
+    for k in rng.choice(np.arange(3, 12), 2, replace=False):
+        away = bends[k] + rng.choice((-1, 1)) * rng.uniform(.4, 1.)
+        _branch(pen, rng, path[k], away, length * rng.uniform(.4, .7), width * .62, side)
 
 def vessels(c, rng, n=4, amount=1., width=.014, length=1.2):
     "Arborising vessels: red trees that grow inwards from the edge."
-    sheet = Image.new("L", (2 * len(c.axis),) * 2)
+    sheet, side = Image.new("L", (2 * len(c.axis),) * 2), 2 * len(c.axis)
     for at in places(c, rng, n, .5, 1):
         inwards = np.arctan2(-at[1], -at[0]) + rng.normal(0, .6)
-        _branch(ImageDraw.Draw(sheet), rng, at, inwards, length * rng.uniform(.6, 1.2), width * rng.uniform(.6, 1.1), sheet.width)
-    return {"blood": amount * np.asarray(sheet.resize(c.r.shape, Image.Resampling.BOX), np.float32) / 255 * np.clip(1 + .4 * noise(rng, c.r.shape, 7), .2, 2)}
+        _branch(ImageDraw.Draw(sheet), rng, at, inwards, length * rng.uniform(.6, 1.2), width * rng.uniform(.6, 1.1), side)
+    tree = np.asarray(sheet.resize(c.r.shape, Image.Resampling.BOX), np.float32) / 255
+    return {"blood": amount * tree * np.clip(1 + .4 * noise(rng, c.r.shape, 7), .2, 2)}
 
 def nests(c, rng, n=7, size=.16, amount=1.4):
     "Blue-grey ovoid nests: large, smooth, unconnected blobs."
     body = blobs(c, rng, places(c, rng, n, .1, .85), size * rng.uniform(.5, 1.3, n), .25, .9, .2)
     return {"blue": amount * body, "melanin": .35 * amount * body}
 
-# %% ../nbs/01_sample.ipynb #62c91951
+# %% ../nbs/01_sample.ipynb #45555dee
 def strawberry(c, rng, period=.24, amount=.6, bent=.35):
     "Red pseudo-network with a whitish dot in every mesh."
     mesh = honeycomb(c, rng, period, bent) + .3 * noise(rng, c.r.shape, 24)
     where = c.inside * np.clip(1 + .4 * noise(rng, c.r.shape, 5), .2, 2)
-    return {"blood": amount * (step(mesh, 1.8, -1) - .2) * where, "white": .2 * step(mesh, 1.4, 3) * where, "melanin": .2 * step(mesh, 1, -1) * where}
+    red, holes = step(mesh, 1.8, -1) - .2, step(mesh, 1.4, 3)
+    return {"blood": amount * red * where, "white": .2 * holes * where, "melanin": .2 * step(mesh, 1, -1) * where}
 
 def scale(c, rng, amount=.5, share=.3):
     "Surface scale: ragged white flakes in clusters."
@@ -242,9 +247,10 @@ def lacunae(c, rng, n=26, size=.15, amount=1.6, purple=.4, clots=.15):
     at, reach, k = places(c, rng, n, 0, .88), size * rng.uniform(.6, 1.3, n), round(n * clots)
     lakes, dark = blobs(c, rng, at, reach, .35, .8) * c.inside, blobs(c, rng, at[:k], reach[:k], .3, 1)
     deep = step(noise(rng, c.r.shape, 4), -.5, 1)
-    return {"blood": amount * lakes * (.8 + .4 * deep), "blue": purple * lakes * deep + 1.3 * dark, "melanin": .9 * dark, "white": .12 * (1 - lakes) * c.inside}
+    return {"blood": amount * lakes * (.8 + .4 * deep), "blue": purple * lakes * deep + 1.3 * dark,
+            "melanin": .9 * dark, "white": .12 * (1 - lakes) * c.inside}
 
-# %% ../nbs/01_sample.ipynb #88cbc9bf
+# %% ../nbs/01_sample.ipynb #b390ae00
 @dataclass(frozen=True)
 class Look:
     "How a class looks. Numbers are fixed, pairs are ranges."
@@ -254,33 +260,36 @@ class Look:
     shows: tuple  # (structure, chance 0..1, arguments)
 
 LOOKS = {
-    "akiec": Look("red false network around pale hair openings, scale, no clear edge", dict(uneven=(.08, .25), jagged=(.01, .05), edge=(.25, .45)),
-        dict(melanin=(0, .45), blood=(.1, .4), blue=(0, .1)),
-        ((strawberry, .85, dict(period=(.17, .26), amount=(.2, .5))), (scale, .8, dict(amount=(.25, .55), share=(.22, .42))), (globules, .2, dict(n=(5, 15))))),
-    "bcc": Look("branching vessels, blue-grey nests, pink ground", dict(uneven=(.08, .25), jagged=(.01, .04), edge=(.15, .4)),
-        dict(melanin=(0, .4), blood=(.05, .35), blue=(0, .25)),
-        ((vessels, .85, dict(n=(3, 6), amount=(.45, 1.1))), (nests, .8, dict(n=(3, 9), size=(.12, .2), amount=(.5, 1.3))), (scale, .15, dict(share=.2)))),
-    "bkl": Look("sharp, moth-eaten edge, bright cysts, dark plugs, furrows", dict(uneven=(.06, .22), jagged=(.03, .06), edge=(.03, .08)),
-        dict(melanin=(.2, .85), blood=(0, .25), blue=(0, .3)),
-        ((cysts, .85, dict(n=(8, 30), size=(.035, .07), amount=(.35, .7))), (comedones, .5, dict(n=(4, 12), size=(.05, .09))),
-         (fissures, .65, dict(cells=(8, 13), amount=(.3, .7))), (scale, .15, dict(share=.2)))),
-    "df": Look("white patch in the middle, delicate network around it", dict(uneven=(.03, .12), jagged=(0, .02), edge=(.3, .5)),
-        dict(melanin=(.15, .6), blood=(.05, .35), blue=(0, .15)),
-        ((patch, .95, dict(size=(.28, .5), amount=(.15, .4))), (network, .9, dict(period=(.12, .16), amount=(.3, .6), low=.5, high=1.2)))),
-    "mel": Look("asymmetry, ragged edge, several colours, veil, broken network, streaks", dict(uneven=(.18, .4), jagged=(.02, .05), edge=(.06, .25)),
-        dict(melanin=(.25, .9), blood=(0, .25), blue=(0, .2)),
+    "akiec": Look("red false network around pale hair openings, scale, no clear edge",
+        dict(uneven=(.08, .25), jagged=(.01, .05), edge=(.25, .45)), dict(melanin=(0, .45), blood=(.1, .4), blue=(0, .1)),
+        ((strawberry, .85, dict(period=(.2, .3), amount=(.3, .6))), (scale, .8, dict(amount=(.25, .55), share=(.22, .42))),
+         (globules, .2, dict(n=(5, 15))))),
+    "bcc": Look("branching vessels, blue-grey nests, pink ground",
+        dict(uneven=(.08, .25), jagged=(.01, .04), edge=(.15, .4)), dict(melanin=(0, .3), blood=(.05, .35), blue=(0, .2)),
+        ((vessels, .85, dict(n=(3, 6), amount=(.5, 1.2), width=.017)), (scale, .15, dict(share=.2)),
+         (nests, .9, dict(n=(3, 7), size=(.15, .27), amount=(.7, 1.4))))),
+    "bkl": Look("sharp, moth-eaten edge, bright cysts, dark plugs, furrows",
+        dict(uneven=(.06, .22), jagged=(.03, .06), edge=(.03, .08)), dict(melanin=(.2, .85), blood=(0, .25), blue=(0, .3)),
+        ((cysts, .85, dict(n=(8, 24), size=(.05, .09), amount=(.4, .75))), (comedones, .5, dict(n=(4, 10), size=(.07, .11))),
+         (fissures, .65, dict(cells=(7, 11), amount=(.35, .8))), (scale, .15, dict(share=.2)))),
+    "df": Look("white patch in the middle, delicate network around it",
+        dict(uneven=(.03, .12), jagged=(0, .02), edge=(.3, .5)), dict(melanin=(.15, .6), blood=(.05, .35), blue=(0, .15)),
+        ((patch, .95, dict(size=(.34, .54), amount=(.22, .45))),
+         (network, .9, dict(period=(.12, .16), amount=(.3, .6), low=.5, high=1.2)))),
+    "mel": Look("asymmetry, ragged edge, several colours, veil, broken network, streaks",
+        dict(uneven=(.18, .4), jagged=(.02, .05), edge=(.06, .25)), dict(melanin=(.25, .9), blood=(0, .25), blue=(0, .2)),
         ((blotches, .9, dict(n=(3, 7), size=(.2, .42), amount=(.5, 1.1))), (veil, .5, dict(size=(.35, .55), amount=(.4, .9))),
          (network, .75, dict(period=(.15, .24), bent=(.4, .7), amount=(.5, 1.), patchy=(.7, 1.))),
          (streaks, .5, dict(n=(12, 26), sector=(90, 200), amount=(.5, 1.))), (regression, .3, {}))),
-    "nv": Look("symmetric, even network or globules, one or two browns", dict(uneven=(.03, .16), jagged=(0, .02), edge=(.12, .4)),
-        dict(melanin=(.2, .9), blood=(0, .35), blue=(0, .2)),
-        ((network, .75, dict(period=(.12, .19), bent=(.15, .4), amount=(.3, .9), patchy=(0, .4))), (globules, .4, dict(n=(20, 60), size=(.035, .06), amount=(.4, .9))))),
-    "vasc": Look("red or purple lakes with pale walls, clear edge", dict(uneven=(.04, .2), jagged=(.01, .04), edge=(.06, .2)),
-        dict(melanin=(0, .25), blood=(.15, .6), blue=(0, .25)),
-        ((lacunae, 1., dict(n=(14, 40), size=(.1, .19), amount=(.5, 1.6), purple=(0, 1.1), clots=(0, .3))),)),
-}
+    "nv": Look("symmetric, even network or globules, one or two browns",
+        dict(uneven=(.03, .16), jagged=(0, .02), edge=(.12, .4)), dict(melanin=(.2, .9), blood=(0, .35), blue=(0, .2)),
+        ((network, .75, dict(period=(.12, .19), bent=(.15, .4), amount=(.3, .9), patchy=(0, .4))),
+         (globules, .4, dict(n=(20, 60), size=(.035, .06), amount=(.4, .9))))),
+    "vasc": Look("red or purple lakes with pale walls, clear edge",
+        dict(uneven=(.04, .2), jagged=(.01, .04), edge=(.06, .2)), dict(melanin=(0, .25), blood=(.15, .6), blue=(0, .25)),
+        ((lacunae, 1., dict(n=(14, 36), size=(.12, .2), amount=(.5, 1.6), purple=(0, 1.1), clots=(0, .3))),))}
 
-# %% ../nbs/01_sample.ipynb #6a3b7915
+# %% ../nbs/01_sample.ipynb #03877bc2
 @dataclass(frozen=True)
 class Person:
     "What all pictures of one person share."
@@ -292,7 +301,8 @@ class Person:
 
 def draw_person(rng: np.random.Generator) -> Person:
     "Mostly light skin, as in the published sets, with a tail towards dark; half of the people have hardly any hair."
-    return Person(min(1.2, rng.gamma(1.2, .13)), rng.uniform(.02, .26), rng.choice((1, 10, 25), p=(.55, .33, .12)), rng.uniform(0, 1) ** 3, rng.normal(0, .08))
+    hair = rng.choice((1, 10, 25), p=(.55, .33, .12))
+    return Person(min(1.2, rng.gamma(1.2, .13)), rng.uniform(.03, .2), hair, rng.uniform(0, 1) ** 3, rng.normal(0, .08))
 
 @dataclass(frozen=True)
 class Lesion:
@@ -304,7 +314,8 @@ class Lesion:
 
 def _pick(rng, value):
     if not isinstance(value, tuple): return value
-    return int(rng.integers(value[0], value[1], endpoint=True)) if all(isinstance(v, int) and v > 1 for v in value) else rng.uniform(*value)
+    if all(isinstance(v, int) and v > 1 for v in value): return int(rng.integers(*value, endpoint=True))  # a count
+    return rng.uniform(*value)
 
 def grow_lesion(
     dx: str,  # one of CLASSES
@@ -313,21 +324,23 @@ def grow_lesion(
     side: int = 216,  # pixels of the canvas
 ) -> Lesion:
     "A new lesion of class `dx`."
-    if dx not in LOOKS: raise DataError(Problem("draw", None, repr(dx), "one of " + ", ".join(CLASSES), "Choose one of these."))
+    if dx not in LOOKS:
+        raise DataError(Problem("draw", None, repr(dx), "one of " + ", ".join(CLASSES), "Choose one of these."))
     person, look = person or draw_person(rng), LOOKS[dx]
     pick = lambda args: {k: _pick(rng, v) for k, v in args.items()}
     c = canvas(rng, side, **pick(look.shape))
     mottle = sum(w * noise(rng, c.r.shape, k) for w, k in ((.2, 3), (.15, 8), (.1, 20), (.07, 50)))
     mottle = np.clip(1.15 + mottle - rng.uniform(-.1, .5) * c.r, .15, 2)
     layers = np.zeros((4, side, side), np.float32)
-    for layer, amount in pick(look.ground).items(): layers[LAYERS.index(layer)] += amount * mottle * c.inside
-    layers[0] += person.mole * c.inside
+    def add(more):
+        for layer, amount in more.items(): layers[LAYERS.index(layer)] += amount
+    add({layer: amount * mottle * c.inside for layer, amount in pick(look.ground).items()})
+    add({"melanin": person.mole * c.inside})
     for structure, chance, args in look.shows:
-        if rng.random() > chance: continue
-        for layer, more in structure(c, rng, **pick(args)).items(): layers[LAYERS.index(layer)] += more
+        if rng.random() < chance: add(structure(c, rng, **pick(args)))
     return Lesion(dx, layers.clip(0, 3.2), c.inside, person)
 
-# %% ../nbs/01_sample.ipynb #790c3ea0
+# %% ../nbs/01_sample.ipynb #65100a50
 def skin(
     rng: np.random.Generator, person: Person,
     shape: tuple,  # (height, width)
@@ -336,11 +349,13 @@ def skin(
     h, w = shape
     y, x = np.mgrid[0:h, 0:w].astype(np.float32) / h
     layers, bend = np.zeros((4, h, w), np.float32), .02 * noise(rng, shape, 12)
-    waves = (rng.uniform(55, 85) * (x * float(np.cos(t)) + y * float(np.sin(t)) + bend) for t in rng.uniform(0, np.pi) + np.array((0, 1.1)))
+    turn = rng.uniform(0, np.pi) + np.array((0, 1.1))
+    waves = (rng.uniform(55, 85) * (x * float(np.cos(t)) + y * float(np.sin(t)) + bend) for t in turn)
     furrows = sum(np.square(np.square(np.sin(v))) for v in waves)
     layers[0] = person.tone * (1 + .1 * noise(rng, shape, 5)) + .03 * furrows * rng.uniform(0, 1) + .01 * noise(rng, shape, 70)
     layers[0] += person.freckles * .2 * step(noise(rng, shape, 14) + .4 * noise(rng, shape, 40), 1., 2.4)
-    layers[1] = person.flush * (1 + .15 * noise(rng, shape, 5) + .12 * noise(rng, shape, 16) + .1 * noise(rng, shape, 45)) + .01 * noise(rng, shape, 90)
+    layers[1] = person.flush * (1 + .15 * noise(rng, shape, 5) + .12 * noise(rng, shape, 16) + .1 * noise(rng, shape, 45))
+    layers[1] += .01 * noise(rng, shape, 90)
     return layers
 
 def hairs(
@@ -350,17 +365,18 @@ def hairs(
 ) -> np.ndarray:  # (height, width), 0..1 how much of the view is covered
     "Curved hairs that run in roughly one direction."
     h, w = shape
-    sheet, t = Image.new("L", (2 * w, 2 * h)), np.linspace(0, 1, 14)[:, None]
+    sheet, t = Image.new("L", (2 * w, 2 * h)), np.linspace(0, 1, 14)[:, None]  # twice the size, then averaged: smooth lines
     pen, heading = ImageDraw.Draw(sheet), rng.uniform(0, 2 * np.pi)
     for _ in range(n):
-        way = np.cumsum(heading + rng.normal(0, .35, 2)[:, None] * (1, .6), 1)[0]
-        a = rng.uniform((-.1 * w, -.1 * h), (1.1 * w, 1.1 * h))
-        b, e = (a + h * rng.uniform(.15, .45) * np.array((np.cos(v), np.sin(v))) * k for k, v in zip((1, 2), (way[0], way[0] + rng.normal(0, .3))))
+        way = heading + rng.normal(0, .35) + np.array((0, rng.normal(0, .3)))
+        a, long = rng.uniform((-.1 * w, -.1 * h), (1.1 * w, 1.1 * h)), h * rng.uniform(.15, .45, 2)
+        b, e = (a + long[k] * (k + 1) * np.array((np.cos(way[k]), np.sin(way[k]))) for k in (0, 1))
         path = (1 - t) ** 2 * a + 2 * t * (1 - t) * b + t ** 2 * e
-        pen.line([tuple(p) for p in path * 2], fill=int(rng.uniform(120, 255)), width=max(1, round(h * rng.choice((.008, .012, .018)))))
+        thick = max(1, round(h * rng.choice((.008, .012, .018))))
+        pen.line([tuple(p) for p in path * 2], fill=int(rng.uniform(120, 255)), width=thick)
     return np.asarray(sheet.resize((w, h), Image.Resampling.BOX), np.float32) / 255
 
-# %% ../nbs/01_sample.ipynb #01696dce
+# %% ../nbs/01_sample.ipynb #233057f6
 def marks(
     rng: np.random.Generator,
     shape: tuple,  # (height, width)
@@ -375,7 +391,8 @@ def marks(
         gap, top, pen = h * rng.uniform(.05, .09), rng.random() < .5, ImageDraw.Draw(dark)
         for k in range(int(w / gap)):
             tick = h * (.09 if k % 5 == 0 else .05)
-            pen.line(((k + .5) * gap, 0 if top else h - tick, (k + .5) * gap, tick if top else h), fill=210, width=max(1, h // 90))
+            x, y = (k + .5) * gap, 0 if top else h - tick
+            pen.line((x, y, x, y + tick), fill=210, width=max(1, h // 90))
     return tuple(np.asarray(i, np.float32) / 255 for i in (light, dark))
 
 def camera(
@@ -387,26 +404,26 @@ def camera(
     y, x = np.mgrid[0:h, 0:w].astype(np.float32) / h - np.array((.5, w / h / 2), np.float32)[:, None, None]
     slope, rim = rng.normal(0, .1, 2).astype(np.float32), np.hypot(x, y)
     light = 1 + slope[0] * x + slope[1] * y - rng.uniform(0, .35) * rim ** 2
-    if rng.random() < .12: light *= step(rim, (edge := rng.uniform(.5, .75)), edge - .03)
-    gain = np.exp(rng.normal((0, -.02, 0), (.04, .06, .08)) + rng.normal(.02, .08)).astype(np.float32)
+    if rng.random() < .1: light *= step(rim, (edge := rng.uniform(.5, .75)), edge - .03)
+    gain = np.exp(rng.normal((0, -.02, 0), (.025, .04, .06)) + rng.normal(.02, .05)).astype(np.float32)
     seen = np.clip(seen * light[..., None] * gain, 0, 1) ** rng.uniform(.8, 1.2)
     focus = Image.fromarray((seen * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(rng.uniform(.2, .9) * h / 180))
     grain = rng.standard_normal((h, w, 1), dtype=np.float32) * rng.uniform(.5, 3)
     return (np.asarray(focus) + grain + .5).clip(0, 255).astype(np.uint8)
 
-# %% ../nbs/01_sample.ipynb #62f13cb0
+# %% ../nbs/01_sample.ipynb #4bd09afe
 def frame(
     lesion: Lesion, rng: np.random.Generator,
     shape: tuple,  # (height, width)
 ) -> np.ndarray:  # (5, height, width): the four layers and the inside
     "The lesion turned, mirrored, scaled and shifted into the view."
     (h, w), side, turn, flip = shape, lesion.inside.shape[0], rng.uniform(0, 2 * np.pi), rng.choice((-1, 1))
-    scale = side / 3.6 / (h * rng.uniform(.19, .34))  # canvas pixels per pixel of the view
+    scale = side / 3.6 / (h * rng.uniform(.25, .37))  # canvas pixels per pixel of the view
     matrix = scale * np.array(((np.cos(turn), -np.sin(turn) * flip), (np.sin(turn), np.cos(turn) * flip)))
-    move = side / 2 - matrix @ (np.array((w, h)) / 2 + rng.uniform(-.09, .09, 2) * h)
+    move = side / 2 - matrix @ (np.array((w, h)) / 2 + rng.uniform(-.07, .07, 2) * h)
     affine = matrix[0, 0], matrix[0, 1], move[0], matrix[1, 0], matrix[1, 1], move[1]
-    warp = lambda v: np.asarray(Image.fromarray(v).transform((w, h), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR))
-    return np.stack([warp(v) for v in (*lesion.layers, lesion.inside)])
+    warp = lambda v: Image.fromarray(v).transform((w, h), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
+    return np.stack([np.asarray(warp(v)) for v in (*lesion.layers, lesion.inside)])
 
 def photograph(
     lesion: Lesion, rng: np.random.Generator,
@@ -430,7 +447,7 @@ def draw_lesion(
     "A picture of a new lesion on a new person, and its mask."
     return photograph(grow_lesion(dx, rng, side=round(size[1] * 1.2)), rng, size)
 
-# %% ../nbs/01_sample.ipynb #05b53214
+# %% ../nbs/01_sample.ipynb #be53a608
 def show_classes(
     columns: int = 6,  # examples of each class
     seed: int = 0,
@@ -438,14 +455,15 @@ def show_classes(
 ):  # Matplotlib Axes
     "One row of drawn examples for each class."
     import matplotlib.pyplot as plt
-    rows = [np.hstack([draw_lesion(dx, np.random.default_rng([seed, row, k]), size)[0] for k in range(columns)]) for row, dx in enumerate(CLASSES)]
+    picture = lambda row, k: draw_lesion(CLASSES[row], np.random.default_rng([seed, row, k]), size)[0]
+    rows = [np.hstack([picture(row, k) for k in range(columns)]) for row in range(len(CLASSES))]
     ax = plt.subplots(figsize=(1.5 * columns, 1.13 * len(CLASSES)))[1]
     ax.imshow(np.vstack(rows), interpolation="antialiased")
     ax.set_yticks([(k + .5) * size[1] for k in range(len(CLASSES))], CLASSES); ax.set_xticks([])
     ax.set(ylabel="class", xlabel="one lesion each", title="Structure, more than colour, tells the classes apart")
     return ax
 
-# %% ../nbs/01_sample.ipynb #4079867b
+# %% ../nbs/01_sample.ipynb #6882a4f7
 @dataclass(frozen=True)
 class Facts:
     "What the published table says about a class, rounded."
@@ -456,23 +474,30 @@ class Facts:
     dx_type: dict  # share of lesions by way of confirmation
     places: str  # site and share, the rest is spread over PLACES
 
-PLACES = ("abdomen", "back", "chest", "ear", "face", "foot", "genital", "hand", "lower extremity", "neck", "scalp", "trunk", "upper extremity")
+PLACES = ("abdomen", "back", "chest", "ear", "face", "foot", "genital", "hand", "lower extremity", "neck", "scalp",
+          "trunk", "upper extremity")
 FACTS = {  # Tschandl et al. 2018; the order is that of the published table
-    "bkl": Facts(1099, 727, (64, 14), .57, dict(histo=.67, consensus=.28, confocal=.05), "face .29, back .18, lower extremity .16, upper extremity .1, chest .07, trunk .07"),
-    "nv": Facts(6705, 5403, (46, 15), .52, dict(follow_up=.69, histo=.25, consensus=.06), "lower extremity .22, back .21, trunk .19, abdomen .13, upper extremity .1, foot .04"),
+    "bkl": Facts(1099, 727, (64, 14), .57, dict(histo=.67, consensus=.28, confocal=.05),
+                 "face .29, back .18, lower extremity .16, upper extremity .1, chest .07, trunk .07"),
+    "nv": Facts(6705, 5403, (46, 15), .52, dict(follow_up=.69, histo=.25, consensus=.06),
+                "lower extremity .22, back .21, trunk .19, abdomen .13, upper extremity .1, foot .04"),
     "df": Facts(115, 73, (53, 13.5), .55, dict(consensus=.6, histo=.4), "lower extremity .71, upper extremity .2, abdomen .03"),
-    "mel": Facts(1113, 614, (61, 15), .62, dict(histo=1), "back .29, upper extremity .19, lower extremity .17, face .09, chest .06, abdomen .06"),
-    "vasc": Facts(142, 98, (51, 21), .49, dict(consensus=.66, histo=.34), "trunk .22, abdomen .19, lower extremity .19, back .15, upper extremity .08, face .06"),
-    "bcc": Facts(514, 327, (67, 13.5), .62, dict(histo=1), "back .36, face .2, lower extremity .11, upper extremity .1, chest .09, scalp .04"),
-    "akiec": Facts(327, 228, (66, 11.5), .68, dict(histo=1), "face .35, lower extremity .2, upper extremity .19, back .09, scalp .05, hand .04")}
+    "mel": Facts(1113, 614, (61, 15), .62, dict(histo=1),
+                 "back .29, upper extremity .19, lower extremity .17, face .09, chest .06, abdomen .06"),
+    "vasc": Facts(142, 98, (51, 21), .49, dict(consensus=.66, histo=.34),
+                  "trunk .22, abdomen .19, lower extremity .19, back .15, upper extremity .08, face .06"),
+    "bcc": Facts(514, 327, (67, 13.5), .62, dict(histo=1),
+                 "back .36, face .2, lower extremity .11, upper extremity .1, chest .09, scalp .04"),
+    "akiec": Facts(327, 228, (66, 11.5), .68, dict(histo=1),
+                   "face .35, lower extremity .2, upper extremity .19, back .09, scalp .05, hand .04")}
 
-# %% ../nbs/01_sample.ipynb #9613dcaa
+# %% ../nbs/01_sample.ipynb #760d6ddb
 def class_counts(
     n: int = 420,  # images in all, 7 or more
 ) -> pd.DataFrame:  # one row per class: images, lesions
     "Images and lesions of each class."
     if n < len(CLASSES): raise DataError(Problem("sample", None, f"n={n}", f"at least {len(CLASSES)} images", "Ask for more images."))
-    images = {dx: max(round(n * f.images / 10015), n // 26, 1) for dx, f in FACTS.items() if dx != "nv"}
+    images = {dx: max(round(n * f.images / 10015), n // 22, 1) for dx, f in FACTS.items() if dx != "nv"}
     images["nv"] = n - sum(images.values())
     lesions = {dx: int(np.clip(round(k * FACTS[dx].lesions / FACTS[dx].images), min(k, 10), k)) for dx, k in images.items()}
     return pd.DataFrame(dict(images=images, lesions=lesions)).loc[list(FACTS)]
@@ -535,8 +560,8 @@ def write_ham10000(
     table.to_csv(folder / "HAM10000_metadata.csv", index=False)
     return folder
 
-# %% ../nbs/01_sample.ipynb #f145dca5
-VERSION = 1  # raise it whenever the pictures or the table change
+# %% ../nbs/01_sample.ipynb #7d5400d4
+VERSION = 2  # raise it whenever the pictures or the table change
 
 def sample_folder() -> Path:  # a folder in HAM10000's layout
     "The embedded default: 420 images, drawn on first use."
