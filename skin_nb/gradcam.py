@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import keras, numpy as np, pandas as pd
 from keras import ops
 
-# %% ../nbs/23_gradcam.ipynb #e1d583e6
+# %% ../nbs/23_gradcam.ipynb #536fb5e4
 def _nodes(model):
     "Every call of a layer, in the order of computation."
     graph = getattr(model, "_functional", None) or model  # where a Sequential keeps its graph
@@ -25,36 +25,38 @@ def _logits(model):
     if not found: raise ValueError(f"{model.name} has no layer called 'logits': name the Dense layer before the softmax so")
     return found[-1]
 
-def _map_nodes(model):
-    "The nodes with a feature map that the logits depend on, in the order of computation."
-    needed, found = {id(_logits(model))}, []
+def _maps(model):
+    "Layer -> its feature map, for those that the logits depend on, in the order of computation."
+    needed, found = {id(_logits(model))}, {}
     for node in reversed(_nodes(model)):
         if not any(id(t) in needed for t in node.outputs): continue
         needed |= {id(t) for t in node.input_tensors}
-        shape = node.outputs[0].shape
-        if node.input_tensors and len(node.outputs) == 1 and len(shape) == 4 and shape[1:3] != (1, 1): found.append(node)
-    return found[::-1]
+        if node.input_tensors and len(node.outputs) == 1 and len(node.outputs[0].shape) == 4:
+            found.setdefault(node.operation.name, node.outputs[0])
+    return dict(reversed(found.items()))
 
-# %% ../nbs/23_gradcam.ipynb #e96c8696
+def _is_spread(tensor): return tensor.shape[1:3] != (1, 1)  # a single cell can't point anywhere
+
+# %% ../nbs/23_gradcam.ipynb #2cb53c55
 def list_maps(
     model: keras.Model,  # flat, with a layer called `logits`
 ) -> pd.DataFrame:  # layer, height, width, channels; the last row is the default for Grad-CAM
     "The layers that Grad-CAM can look at, in the order of computation."
-    rows = [(n.operation.name, *n.outputs[0].shape[1:]) for n in _map_nodes(model)]
+    rows = [(name, *t.shape[1:]) for name, t in _maps(model).items() if _is_spread(t)]
     return pd.DataFrame(rows, columns=["layer", "height", "width", "channels"])
 
-# %% ../nbs/23_gradcam.ipynb #54d1b31a
+# %% ../nbs/23_gradcam.ipynb #d48f524e
 def cut_at(
     model: keras.Model,
-    layer: str | None = None,  # a layer of `list_maps`; None: the last one
+    layer: str | None = None,  # a layer with height, width and channels; None: the last one of `list_maps`
 ) -> tuple:  # (prefix, suffix, name of the layer); prefix: inputs -> [map, what passes by…], suffix: the same -> logits
     "Cut a flat model at a feature map, whether or not other tensors pass it by."
-    there = {n.operation.name: n for n in _map_nodes(model)}
-    if not there: raise ValueError(f"{model.name} has no feature map on the way to its logits")
-    if layer is None: layer = list(there)[-1]
-    if layer not in there:
-        raise ValueError(f"{layer!r} is no feature map of {model.name}; the last ones are {', '.join(list(there)[-8:])}")
-    at, logits = there[layer].outputs[0], _logits(model)
+    there, logits = _maps(model), _logits(model)
+    usable = [name for name, t in there.items() if _is_spread(t)]
+    if not usable: raise ValueError(f"{model.name} has no feature map on the way to its logits")
+    layer = usable[-1] if layer is None else layer
+    if layer not in there: raise ValueError(f"{layer!r} is no feature map of {model.name}; the last ones are {', '.join(usable[-8:])}")
+    at = there[layer]
     after, passing = {id(at)}, {}
     for node in _nodes(model):
         if not any(id(t) in after for t in node.input_tensors) or id(logits) in after: continue
