@@ -48,9 +48,9 @@ def step(
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
-# %% ../nbs/01_sample.ipynb #9858db97
+# %% ../nbs/01_sample.ipynb #c995b6a2
 LAYERS = ("melanin", "blood", "blue", "white")
-ABSORB = np.array([(.60, .92, 1.20), (.13, 1.15, .85), (.75, .52, .36)], np.float32)  # per unit of melanin, blood, blue; red, green, blue light
+ABSORB = np.array([(.60, .92, 1.20), (.13, 1.15, .85), (.75, .52, .36)], np.float32)  # a row per pigment: of red, green, blue
 GROUND = np.array((.97, .90, .87), np.float32)  # skin without any pigment
 KERATIN = np.array((.98, .94, .88), np.float32)
 
@@ -62,7 +62,7 @@ def tint(
     white = np.clip(layers[3], 0, .95)[..., None]
     return seen * (1 - white) + KERATIN * white
 
-# %% ../nbs/01_sample.ipynb #95706fcd
+# %% ../nbs/01_sample.ipynb #e1fdf4d5
 @dataclass
 class Canvas:
     "The square a lesion is drawn on; coordinates run from -1.8 to 1.8, the lesion's mean radius is 1."
@@ -93,7 +93,8 @@ def canvas(
     "An empty canvas with the outline of one lesion."
     axis, rim = np.linspace(-1.8, 1.8, side, dtype=np.float32), outline(rng, uneven, jagged)
     rough = 1 + 12 * jagged
-    bend = [.045 * noise(rng, (side, side), 9) + .016 * rough * noise(rng, (side, side), 24) + .007 * rough * noise(rng, (side, side), 60) for _ in "xy"]
+    waves = ((.045, 9), (.016 * rough, 24), (.007 * rough, 60))
+    bend = [sum(size * noise(rng, (side, side), cells) for size, cells in waves) for _ in "xy"]
     x, y = axis[None] + bend[0], axis[:, None] + bend[1]
     angle = np.degrees(np.arctan2(y, x)) % 360
     r = np.hypot(x, y) / np.interp(angle, np.arange(361), np.append(rim, rim[0])).astype(np.float32)
@@ -463,7 +464,7 @@ def show_classes(
     ax.set(ylabel="class", xlabel="one lesion each", title="Structure, more than colour, tells the classes apart")
     return ax
 
-# %% ../nbs/01_sample.ipynb #6882a4f7
+# %% ../nbs/01_sample.ipynb #9b134b25
 @dataclass(frozen=True)
 class Facts:
     "What the published table says about a class, rounded."
@@ -481,7 +482,8 @@ FACTS = {  # Tschandl et al. 2018; the order is that of the published table
                  "face .29, back .18, lower extremity .16, upper extremity .1, chest .07, trunk .07"),
     "nv": Facts(6705, 5403, (46, 15), .52, dict(follow_up=.69, histo=.25, consensus=.06),
                 "lower extremity .22, back .21, trunk .19, abdomen .13, upper extremity .1, foot .04"),
-    "df": Facts(115, 73, (53, 13.5), .55, dict(consensus=.6, histo=.4), "lower extremity .71, upper extremity .2, abdomen .03"),
+    "df": Facts(115, 73, (53, 13.5), .55, dict(consensus=.6, histo=.4),
+                "lower extremity .71, upper extremity .2, abdomen .03"),
     "mel": Facts(1113, 614, (61, 15), .62, dict(histo=1),
                  "back .29, upper extremity .19, lower extremity .17, face .09, chest .06, abdomen .06"),
     "vasc": Facts(142, 98, (51, 21), .49, dict(consensus=.66, histo=.34),
@@ -491,18 +493,20 @@ FACTS = {  # Tschandl et al. 2018; the order is that of the published table
     "akiec": Facts(327, 228, (66, 11.5), .68, dict(histo=1),
                    "face .35, lower extremity .2, upper extremity .19, back .09, scalp .05, hand .04")}
 
-# %% ../nbs/01_sample.ipynb #760d6ddb
+# %% ../nbs/01_sample.ipynb #6687dcab
 def class_counts(
     n: int = 420,  # images in all, 7 or more
 ) -> pd.DataFrame:  # one row per class: images, lesions
     "Images and lesions of each class."
-    if n < len(CLASSES): raise DataError(Problem("sample", None, f"n={n}", f"at least {len(CLASSES)} images", "Ask for more images."))
+    if n < len(CLASSES):
+        raise DataError(Problem("sample", None, f"n={n}", f"at least {len(CLASSES)} images", "Ask for more images."))
     images = {dx: max(round(n * f.images / 10015), n // 22, 1) for dx, f in FACTS.items() if dx != "nv"}
     images["nv"] = n - sum(images.values())
-    lesions = {dx: int(np.clip(round(k * FACTS[dx].lesions / FACTS[dx].images), min(k, 10), k)) for dx, k in images.items()}
+    share = {dx: f.lesions / f.images for dx, f in FACTS.items()}
+    lesions = {dx: int(np.clip(round(k * share[dx]), min(k, 10), k)) for dx, k in images.items()}
     return pd.DataFrame(dict(images=images, lesions=lesions)).loc[list(FACTS)]
 
-# %% ../nbs/01_sample.ipynb #dee30e1c
+# %% ../nbs/01_sample.ipynb #b219614a
 def _place(rng, places):
     share = {p.rsplit(" ", 1)[0]: float(p.rsplit(" ", 1)[1]) for p in places.split(", ")}
     weight = np.array([share.get(p, 0) for p in PLACES])
@@ -514,7 +518,8 @@ def _lesion_rows(rng, dx, lesions):
     age = np.clip(np.round(rng.normal(*f.age, lesions) / 5) * 5, 5 if dx == "nv" else 20, 85)
     kind = rng.choice(list(f.dx_type), lesions, p=list(f.dx_type.values()))
     sex = np.where(rng.random(lesions) < f.male, "male", "female").astype(object)
-    return pd.DataFrame(dict(dx=dx, dx_type=kind, age=age, sex=sex, localization=[_place(rng, f.places) for _ in range(lesions)]))
+    where = [_place(rng, f.places) for _ in range(lesions)]
+    return pd.DataFrame(dict(dx=dx, dx_type=kind, age=age, sex=sex, localization=where))
 
 def sample_table(
     n: int = 420,  # images
@@ -528,14 +533,16 @@ def sample_table(
     blank = vague[: max(1, n // 200)]
     rows.loc[blank, "age"], rows.loc[blank, "sex"] = np.nan, "unknown"
     rows.insert(0, "lesion_id", [f"HAM_{k:07d}" for k in rng.permutation(len(rows))])
-    each = np.concatenate([1 + rng.multinomial(m - k, np.full(k, 1 / k)) for m, k in zip(counts.images, counts.lesions)])
+    spread = lambda m, k: 1 + rng.multinomial(m - k, np.full(k, 1 / k))  # m images over k lesions
+    each = np.concatenate([spread(m, k) for m, k in zip(counts.images, counts.lesions)])
     table = rows.loc[rows.index.repeat(each)].reset_index(drop=True)
     table.insert(1, "image_id", [f"ISIC_{24306 + k:07d}" for k in rng.permutation(n)])
     return table
 
-# %% ../nbs/01_sample.ipynb #18d3117b
+# %% ../nbs/01_sample.ipynb #93d5f320
 def _in_threads(work, jobs):
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(8, os.cpu_count() or 2)) as pool: return list(pool.map(work, jobs))
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(8, os.cpu_count() or 2)) as pool:
+        return list(pool.map(work, jobs))
 
 def write_ham10000(
     folder: str | Path,  # created if missing
@@ -545,7 +552,8 @@ def write_ham10000(
 ) -> Path:  # the folder
     "Draw a sample in the published layout of HAM10000, masks included."
     folder, table = Path(folder), sample_table(n, seed)
-    parts, masks = [folder / f"HAM10000_images_part_{k}" for k in (1, 2)], folder / "HAM10000_segmentations_lesion_tschandl"
+    parts = [folder / f"HAM10000_images_part_{k}" for k in (1, 2)]
+    masks = folder / "HAM10000_segmentations_lesion_tschandl"
     for f in (*parts, masks): f.mkdir(parents=True, exist_ok=True)
     half = table.image_id.sort_values().iloc[n // 2]
     def draw(group):
@@ -573,8 +581,9 @@ def sample_folder() -> Path:  # a folder in HAM10000's layout
                 with replacing(folder) as tmp: write_ham10000(tmp)
     return folder
 
-# %% ../nbs/01_sample.ipynb #81f1dde5
-SIIM_PLACES = {"torso": .51, "lower extremity": .26, "upper extremity": .15, "head/neck": .06, "palms/soles": .013, "oral/genital": .007}
+# %% ../nbs/01_sample.ipynb #e147b271
+SIIM_PLACES = {"torso": .51, "lower extremity": .26, "upper extremity": .15, "head/neck": .06, "palms/soles": .013,
+               "oral/genital": .007}
 BENIGN = {"unknown": .83, "nevus": .15, "seborrheic keratosis": .008, "lentigo NOS": .006, "lichenoid keratosis": .006}
 
 def siim_table(
@@ -592,12 +601,14 @@ def siim_table(
     place = rng.choice(list(SIIM_PLACES), n, p=list(SIIM_PLACES.values())).astype(object)
     place[rng.choice(n, max(1, n // 60), replace=False)] = None
     names, ids = (rng.choice(9_999_999, m, replace=False) for m in (n, k))
-    table = pd.DataFrame(dict(image_name=[f"ISIC_{v:07d}" for v in names], patient_id=[f"IP_{ids[p]:07d}" for p in who], sex=sexes[who], age_approx=ages[who],
-        anatom_site_general_challenge=place, diagnosis=np.where(bad, "melanoma", rng.choice(list(BENIGN), n, p=list(BENIGN.values()))),
+    kind = np.where(bad, "melanoma", rng.choice(list(BENIGN), n, p=list(BENIGN.values())))
+    table = pd.DataFrame(dict(
+        image_name=[f"ISIC_{v:07d}" for v in names], patient_id=[f"IP_{ids[p]:07d}" for p in who],
+        sex=sexes[who], age_approx=ages[who], anatom_site_general_challenge=place, diagnosis=kind,
         benign_malignant=np.where(bad, "malignant", "benign"), target=bad))
     return table.iloc[rng.permutation(n)].reset_index(drop=True)
 
-# %% ../nbs/01_sample.ipynb #eaf5af0c
+# %% ../nbs/01_sample.ipynb #69bca478
 def _duplicates(rng, table):
     pairs = [tuple(g.image_name.iloc[:2]) for _, g in table[table.target == 0].groupby("patient_id") if len(g) > 2]
     chosen = rng.permutation(len(pairs))[: max(1, len(table) // 80)]
@@ -622,7 +633,8 @@ def write_siim_isic(
             image = photograph(grow_lesion(dx, rng, person, round(size[1] * 1.2)), rng, size)[0]
             Image.fromarray(image).save(folder / "images" / f"{name}.jpg", quality=92)
     _in_threads(draw, table.groupby("patient_id", sort=False))
-    for a, b in twice.itertuples(index=False): Image.open(folder / "images" / f"{a}.jpg").save(folder / "images" / f"{b}.jpg", quality=85)
+    for a, b in twice.itertuples(index=False):
+        Image.open(folder / "images" / f"{a}.jpg").save(folder / "images" / f"{b}.jpg", quality=85)
     table.to_csv(folder / "train.csv", index=False)
     twice.to_csv(folder / "ISIC_2020_Training_Duplicates.csv", index=False)
     return folder
