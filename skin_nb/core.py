@@ -111,7 +111,7 @@ def cache_home() -> Path:  # folder; created when first written to
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "skin_nb"
     return Path(os.environ.get("SKIN_NB_CACHE", default))
 
-# %% ../nbs/00_core.ipynb #bc4fe5aa
+# %% ../nbs/00_core.ipynb #af2a53b9
 @dataclass(frozen=True)
 class Profile:
     "How much work a run may do."
@@ -126,8 +126,8 @@ class Profile:
     views: int | None = None  # cap on cached views of an image
 
 PROFILES = {p.name: p for p in (
-    Profile("sample", size=64, epochs=8, scratch_epochs=8, rows=1000, views=2),
-    Profile("two_core", scratch_epochs=6, scratch_rows=8012, scratch_size=112, folds=(0, 1, 2, 3, 4)),
+    Profile("sample", size=64, epochs=8, scratch_epochs=6, rows=600, views=2),
+    Profile("two_core", scratch_epochs=4, scratch_rows=8012, scratch_size=112, folds=(0, 1, 2, 3, 4)),
     Profile("full", folds=(0, 1, 2, 3, 4)))}
 
 # %% ../nbs/00_core.ipynb #7e7d1f77

@@ -128,10 +128,10 @@ def trial_table(
     rows.append({"": f"always {test.mode()[0]}", "balanced_accuracy": 1 / test.nunique(), "accuracy": test.value_counts(normalize=True).iloc[0]})
     return pd.DataFrame(rows, columns=["", "folds", *scores, "seconds"]).set_index("").astype(float).round(3)
 
-# %% ../nbs/24a_experiments.ipynb #fcfe093c
+# %% ../nbs/24a_experiments.ipynb #38a0b709
 def cam_gallery(
     trial: Trial,
-    n: int = 4,  # right ones and wrong ones each
+    n: int = 2,  # right ones and wrong ones each
     layer: str | None = None,  # for Grad-CAM; None: the last feature map
 ):  # Matplotlib Figure
     "Grad-CAM for the most confident right and wrong answers on the test part of the first fold."

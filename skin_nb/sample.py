@@ -290,7 +290,7 @@ LOOKS = {
         dict(uneven=(.04, .2), jagged=(.01, .04), edge=(.06, .2)), dict(melanin=(0, .25), blood=(.15, .6), blue=(0, .25)),
         ((lacunae, 1., dict(n=(14, 36), size=(.12, .2), amount=(.5, 1.6), purple=(0, 1.1), clots=(0, .3))),))}
 
-# %% ../nbs/01_sample.ipynb #03877bc2
+# %% ../nbs/01_sample.ipynb #aa80c374
 @dataclass(frozen=True)
 class Person:
     "What all pictures of one person share."
@@ -305,6 +305,7 @@ def draw_person(rng: np.random.Generator) -> Person:
     hair = rng.choice((1, 10, 25), p=(.55, .33, .12))
     return Person(min(1.2, rng.gamma(1.2, .13)), rng.uniform(.03, .2), hair, rng.uniform(0, 1) ** 3, rng.normal(0, .08))
 
+# %% ../nbs/01_sample.ipynb #c333b8e5
 @dataclass(frozen=True)
 class Lesion:
     "A lesion on its canvas."
