@@ -43,3 +43,31 @@ def test_damaged_checkpoint_starts_anew(tmp_path):
     done = train("scratch", tmp_path, "tensorflow")
     assert done.returncode == 0 and "damaged" in done.stderr
     assert len(pd.read_csv(tmp_path / "history.csv").query("stage == 1")) >= 3
+
+def test_prefix_notebook_on_jax():
+    "Cut, key, cache and equality: the notebook that states them holds on the other back end as well."
+    env = dict(os.environ, KERAS_BACKEND="jax", TQDM_DISABLE="1")
+    done = subprocess.run([str(Path(sys.executable).parent / "nbdev_test"), "--path", "21a_prefix_cache.ipynb"], cwd=HERE.parent / "nbs", env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+real = pytest.mark.skipif(not (os.environ.get("SKIN_NB_DATA") and os.environ.get("SKIN_NB_WEIGHTS")), reason="SKIN_NB_DATA and SKIN_NB_WEIGHTS name no real data and weights")
+
+@real
+def test_real_pictures_and_weights(tmp_path):
+    "600 real pictures, lesion-clean: frozen MobileNetV2 with its weights is well above an answer that ignores the picture."
+    script = f"""
+import os
+from skin_nb.evaluation import evaluate, predictions_table
+from skin_nb.experiment import load_data
+from skin_nb.images import decode_images
+from skin_nb.preparation import split_by_lesion
+from skin_nb.training import Recipe, Stage, fit_recipe
+table = load_data(os.environ["SKIN_NB_DATA"])
+few = table.groupby("lesion_id").head(1).groupby("dx").head(70)
+few = split_by_lesion(few.sample(frac=1, random_state=0).reset_index(drop=True))
+fit = fit_recipe(Recipe("real", "MobileNetV2", 224, (Stage(20, 1e-3),)), few, decode_images(few, 224, folder={str(tmp_path)!r}), {str(tmp_path)!r}, os.environ["SKIN_NB_WEIGHTS"], folder={str(tmp_path)!r}, verbose=0)
+print(evaluate(predictions_table(few, fit.probabilities, fit.rows), n_boot=0)["balanced_accuracy"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=dict(os.environ, TQDM_DISABLE="1", TF_CPP_MIN_LOG_LEVEL="3"))
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) > .35  # an answer that ignores the picture has .14

@@ -8,11 +8,13 @@ __all__ = ['AUGMENT', 'AS_PUBLISHED', 'HONEST']
 # %% ../../nbs/30_custom_cnn.ipynb #46ba1132
 from ..training import Recipe, Stage
 
-# %% ../../nbs/30_custom_cnn.ipynb #4e4535a2
+# %% ../../nbs/30_custom_cnn.ipynb #49eb14fa
 AUGMENT = (("flip", "horizontal_and_vertical"), ("rotation", 20 / 360), ("zoom", .2))
-AS_PUBLISHED = Recipe("custom_cnn", "CustomCNN", 224, (Stage(20, 1e-4, unfreeze="all", patience=5),), protocol="published", pool="flatten", dense=(256,), dropout=.5,
+AS_PUBLISHED = Recipe("custom_cnn", "CustomCNN", 224, (Stage(20, 1e-4, unfreeze="all", patience=5),),
+                      protocol="published", pool="flatten", dense=(256,), dropout=.5,
                       balance="oversample", augment=AUGMENT, scratch=True)
 
-# %% ../../nbs/30_custom_cnn.ipynb #eb02f46f
-HONEST = Recipe("custom_cnn", "CustomCNN", 128, (Stage(20, 1e-3, unfreeze="all", patience=6, cosine=True),), pool="flatten", dense=(256,), dropout=.5,
-                logit_adjustment=1., augment=(("flip", "horizontal_and_vertical"), ("rotation", .5), ("zoom", .1)), scratch=True)
+# %% ../../nbs/30_custom_cnn.ipynb #f2ccb815
+HONEST = Recipe("custom_cnn", "CustomCNN", 128, (Stage(20, 1e-3, unfreeze="all", patience=6, cosine=True),),
+                pool="flatten", dense=(256,), dropout=.5, logit_adjustment=1., scratch=True,
+                augment=(("flip", "horizontal_and_vertical"), ("rotation", .5), ("zoom", .1)))

@@ -9,5 +9,6 @@ __all__ = ['HONEST']
 from ..training import Recipe, Stage
 from ..prefix import Views
 
-# %% ../../nbs/38b_efficientnet_b4.ipynb #296bf461
-HONEST = Recipe("efficientnet_b4", "EfficientNetB4", 224, (Stage(40, 1e-3, patience=6, cosine=True),), dense=(256,), dropout=.5, logit_adjustment=1., views=Views(2))
+# %% ../../nbs/38b_efficientnet_b4.ipynb #5781b0ee
+HONEST = Recipe("efficientnet_b4", "EfficientNetB4", 224, (Stage(40, 1e-3, patience=6, cosine=True),),
+                dense=(256,), dropout=.5, logit_adjustment=1., views=Views(2))
