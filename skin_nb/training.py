@@ -31,7 +31,7 @@ class Stage:
     patience: int | None = None  # epochs without a better validation loss before stopping, best weights restored; None: no early stopping
     cosine: bool = False  # let the learning rate fall to 0 along a cosine, after a warm-up of 5 %
 
-# %% ../nbs/21_training.ipynb #a146d1e0
+# %% ../nbs/21_training.ipynb #dcb7aec8
 @dataclass(frozen=True)
 class Recipe:
     "A training protocol: everything that decides the result, and nothing else."
@@ -41,6 +41,7 @@ class Recipe:
     stages: tuple  # of `Stage`
     protocol: str = "honest"  # "published" or "honest"
     pool: str = "avg"  # "avg" (global average) or "flatten"
+    normalise: bool = False  # batch norm on the pooled features, so that one learning rate fits every backbone
     dense: tuple = ()  # units of the head's dense layers (ReLU)
     dropout: float = 0.  # after each dense layer, or before the classifier where there is none
     metadata: int | None = None  # units of the metadata branch (ReLU); None: images only
@@ -74,7 +75,7 @@ def cap_recipe(
     said += [f"{c.epochs} of {s.epochs} epochs" for s, c in zip(recipe.stages, capped.stages) if s != c]
     return capped, "capped: " + ", ".join(said) if said else ""
 
-# %% ../nbs/21_training.ipynb #d1043015
+# %% ../nbs/21_training.ipynb #b395ac3b
 def build_model(
     recipe: Recipe,
     weights=None,  # see `find_weights`
@@ -87,6 +88,7 @@ def build_model(
     try:
         net = build_backbone(recipe.backbone, recipe.size, find_weights(recipe.backbone, weights))
         x = (layers.Flatten if recipe.pool == "flatten" else layers.GlobalAveragePooling2D)(name="pool")(net.output)
+        if recipe.normalise: x = layers.BatchNormalization(name="head_norm")(x)
         for n, units in enumerate(recipe.dense):
             x = layers.Dropout(recipe.dropout, name=f"head_dropout_{n}")(layers.Dense(units, activation="relu", name=f"head_{n}")(x))
         if recipe.dropout and not recipe.dense: x = layers.Dropout(recipe.dropout, name="head_dropout")(x)

@@ -8,9 +8,9 @@ __all__ = ['AUGMENT', 'AS_PUBLISHED', 'HONEST']
 # %% ../../nbs/30_custom_cnn.ipynb #46ba1132
 from ..training import Recipe, Stage
 
-# %% ../../nbs/30_custom_cnn.ipynb #49eb14fa
+# %% ../../nbs/30_custom_cnn.ipynb #0624ed83
 AUGMENT = (("flip", "horizontal_and_vertical"), ("rotation", 20 / 360), ("zoom", .2))
-AS_PUBLISHED = Recipe("custom_cnn", "CustomCNN", 224, (Stage(20, 1e-4, unfreeze="all", patience=5),),
+AS_PUBLISHED = Recipe("custom_cnn", "CustomCNN", 224, (Stage(20, 1e-4, unfreeze="all"),),
                       protocol="published", pool="flatten", dense=(256,), dropout=.5,
                       balance="oversample", augment=AUGMENT, scratch=True)
 

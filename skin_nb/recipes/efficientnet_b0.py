@@ -9,11 +9,11 @@ __all__ = ['AS_PUBLISHED', 'HONEST']
 from ..training import Recipe, Stage
 from ..prefix import Views
 
-# %% ../../nbs/31_efficientnet_b0.ipynb #8460c7fc
-AS_PUBLISHED = Recipe("efficientnet_b0", "EfficientNetB0", 224, (Stage(20, 1e-4, patience=5),), protocol="published",
+# %% ../../nbs/31_efficientnet_b0.ipynb #1494fd87
+AS_PUBLISHED = Recipe("efficientnet_b0", "EfficientNetB0", 224, (Stage(20, 1e-4),), protocol="published",
                       dense=(256, 128), dropout=.5, balance="oversample", views=Views(4))
 
-# %% ../../nbs/31_efficientnet_b0.ipynb #cd8c63c3
+# %% ../../nbs/31_efficientnet_b0.ipynb #01815118
 HONEST = Recipe("efficientnet_b0", "EfficientNetB0", 224,
                 (Stage(20, 1e-3, patience=4), Stage(10, 1e-4, unfreeze=.3, patience=3, cosine=True)),
-                dropout=.3, logit_adjustment=1., views=Views(8))
+                normalise=True, dropout=.3, logit_adjustment=1., views=Views(8))

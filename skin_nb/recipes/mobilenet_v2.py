@@ -9,6 +9,6 @@ __all__ = ['HONEST']
 from ..training import Recipe, Stage
 from ..prefix import Views
 
-# %% ../../nbs/38a_mobilenet_v2.ipynb #429aeb10
-HONEST = Recipe("mobilenet_v2", "MobileNetV2", 224, (Stage(40, 1e-3, patience=6, cosine=True),),
-                dense=(256,), dropout=.5, logit_adjustment=1., views=Views(2))
+# %% ../../nbs/38a_mobilenet_v2.ipynb #b87fb8c4
+HONEST = Recipe("mobilenet_v2", "MobileNetV2", 224, (Stage(20, 1e-3, patience=6, cosine=True),),
+                normalise=True, dense=(256,), dropout=.5, logit_adjustment=1., views=Views(2))

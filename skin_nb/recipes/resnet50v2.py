@@ -9,10 +9,10 @@ __all__ = ['AS_PUBLISHED', 'HONEST']
 from ..training import Recipe, Stage
 from ..prefix import Views
 
-# %% ../../nbs/33_resnet50v2.ipynb #cb193ed4
-AS_PUBLISHED = Recipe("resnet50v2", "ResNet50V2", 224, (Stage(20, 1e-4, patience=5),), protocol="published",
+# %% ../../nbs/33_resnet50v2.ipynb #f1c9e45a
+AS_PUBLISHED = Recipe("resnet50v2", "ResNet50V2", 224, (Stage(20, 1e-4),), protocol="published",
                       dense=(256, 128), dropout=.5, balance="oversample", views=Views(4))
 
-# %% ../../nbs/33_resnet50v2.ipynb #b1831d70
-HONEST = Recipe("resnet50v2", "ResNet50V2", 224, (Stage(40, 1e-3, patience=6, cosine=True),),
-                dense=(256,), dropout=.5, logit_adjustment=1., views=Views(2))
+# %% ../../nbs/33_resnet50v2.ipynb #8ff8e971
+HONEST = Recipe("resnet50v2", "ResNet50V2", 224, (Stage(20, 1e-3, patience=6, cosine=True),),
+                normalise=True, dense=(256,), dropout=.5, logit_adjustment=1., views=Views(2))
