@@ -73,7 +73,7 @@ def custom_cnn(
         x = layers.MaxPooling2D(name=f"pool_{n}")(x)
     return x
 
-# %% ../nbs/20_backbones.ipynb #06743f05
+# %% ../nbs/20_backbones.ipynb #dce48efc
 @dataclass(frozen=True)
 class Weights:
     "Where a backbone's weights come from and how far they reach."
@@ -82,7 +82,7 @@ class Weights:
     covers: str | None = None  # layer or block up to which the file can be used; None: whole
     partial: bool = False  # the file holds only the layers up to `covers`
 
-    def __str__(self): return f"{self.source}, used to {self.covers}" if self.covers else self.source
+    def __str__(self): return self.source.removesuffix(".weights.h5")
 
 # %% ../nbs/20_backbones.ipynb #b2566802
 def find_weights(
