@@ -205,7 +205,7 @@ class Checkpoint(keras.callbacks.Callback):
         with replacing(self.path) as tmp:
             with open(tmp, "wb") as f: np.savez(f, key=self.key, json=json.dumps(state, default=float), **arrays)
 
-# %% ../nbs/21_training.ipynb #4bd89d48
+# %% ../nbs/21_training.ipynb #d6b74361
 def _optimizer(stage, steps):
     rate = stage.learning_rate
     if stage.cosine:
@@ -215,7 +215,8 @@ def _optimizer(stage, steps):
 
 def _fit_stage(net, stage, batches, valid, loss, recipe, path, key, verbose):
     "Train `net` for one stage, from its checkpoint if there is one; returns the history."
-    net.compile(_optimizer(stage, len(batches)), loss, metrics=["accuracy"])
+    short = net.name == "suffix" and net.count_params() < 5e6  # steps so short that starting them one by one would take longer than they do
+    net.compile(_optimizer(stage, len(batches)), loss, metrics=["accuracy"], steps_per_execution=8 if short else 1)
     stopping = [keras.callbacks.EarlyStopping("val_loss", patience=stage.patience, restore_best_weights=True)] if stage.patience else []
     saver = Checkpoint(path, key, stopping)
     start = stage.epochs if saver.state and (saver.state["done"] or saver.state["stopped"]) else saver.epoch
