@@ -6,12 +6,12 @@
 __all__ = ['BACKBONES', 'IMAGENET_MEAN', 'IMAGENET_STD', 'CAFFE_MEAN', 'Backbone', 'get_backbone', 'preprocess', 'custom_cnn',
            'Weights', 'find_weights', 'build_backbone', 'load_into', 'swap_depthwise', 'calibrate_batch_norm']
 
-# %% ../nbs/20_backbones.ipynb #51e4fde1
+# %% ../nbs/20_backbones.ipynb #dbb80092
 import re
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from .core import DataError, Problem, weights_home
+from .core import DataError, Problem
 
 # %% ../nbs/20_backbones.ipynb #02429c0f
 import keras
@@ -103,14 +103,14 @@ def find_weights(
     if not m: raise DataError(Problem(str(path), None, "this file name", f"{name.lower()}_notop.weights.h5 or {name.lower()}_to_LAYER.weights.h5", "Rename the file."))
     return Weights(path.name, str(path), m[2], partial=not m[1])
 
-# %% ../nbs/20_backbones.ipynb #0bbc9716
+# %% ../nbs/20_backbones.ipynb #e95f84a7
 def _no_download(name, error):
     "The DataError for ImageNet weights that can't be fetched."
     url = re.search(r"https?://\S+?([^/\s]+\.(?:weights\.)?h5)", str(error))
     home = Path(keras.config.keras_home()) / "models" if hasattr(keras.config, "keras_home") else Path.home() / ".keras" / "models"
     file = url[1] if url else f"the ImageNet weights of {name}"
     return DataError(Problem(str(home / file), None, f"no such file, and the download failed ({type(error).__name__})", f"{file}, which Keras looks for in {home}",
-                             f"Copy it there, or name a file of your own with --weights, or use --weights '' for random weights."))
+                             "Copy it there, or name a file of your own with --weights, or use --weights '' for random weights."))
 
 # %% ../nbs/20_backbones.ipynb #036ba20b
 def build_backbone(

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['SPLITS', 'load_data', 'adapt_recipe', 'Trial', 'run_trial', 'save_metrics', 'trial_table', 'cam_gallery']
 
-# %% ../nbs/24a_experiments.ipynb #56581229
-import os, time
+# %% ../nbs/24a_experiments.ipynb #8fd2be38
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -68,7 +67,7 @@ class Trial:
 
 SPLITS = {"image": lambda table, fold: split_by_image(table), "lesion": lambda table, fold: split_by_lesion(table, fold)}
 
-# %% ../nbs/24a_experiments.ipynb #1126ea06
+# %% ../nbs/24a_experiments.ipynb #42c737d9
 def run_trial(
     recipe,  # `Recipe`
     split: str,  # a key of `SPLITS`
@@ -80,7 +79,7 @@ def run_trial(
     seed: int | None = None,  # overrides the recipe's
 ) -> Trial:
     "Train and score a recipe on every fold asked for."
-    from skin_nb.training import fit_recipe, save_model
+    from skin_nb.training import fit_recipe
     profile, sample = profile if isinstance(profile, Profile) else get_profile(profile), table.attrs.get("dataset") == "sample"
     recipe, words, note = adapt_recipe(recipe if seed is None else replace(recipe, seed=seed), profile, weights, sample)
     folder = Path(out) / (recipe.protocol if (recipe.protocol, split) in (("published", "image"), ("honest", "lesion")) else f"{recipe.protocol}_{split}")

@@ -6,9 +6,9 @@
 __all__ = ['Stage', 'Recipe', 'cap_recipe', 'build_model', 'set_trainable', 'make_loss', 'balance_rows', 'class_weights',
            'SeedByEpoch', 'Checkpoint', 'Fit', 'fit_recipe', 'save_model', 'load_model', 'predict_folder_table']
 
-# %% ../nbs/21_training.ipynb #48e47948
-import dataclasses, json, os, time, warnings, zipfile
-from dataclasses import dataclass, field, replace
+# %% ../nbs/21_training.ipynb #ee363e78
+import dataclasses, json, time, warnings, zipfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import CLASSES, bars, DataError, MemoryPeak, Problem, Profile, content_key, replacing, set_seed
@@ -242,9 +242,7 @@ class Fit:
     parameters: int
     encoder: MetadataEncoder | None = None
 
-# %% ../nbs/21_training.ipynb #d79304d6
-def _inputs(name, arrays, meta): return arrays if meta is None else {name: arrays, "metadata": meta}
-
+# %% ../nbs/21_training.ipynb #01c34507
 def _augmented(model, recipe):
     "The model behind its augmentation layers: for training only, the saved model has none."
     if not recipe.augment: return model
