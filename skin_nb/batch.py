@@ -200,7 +200,7 @@ def find_data(
 ) -> str:  # "sample" or the absolute path of a folder that can be read
     "Check that the data can be read, before anything expensive starts."
     if data == "sample": return data
-    from skin_nb.understanding import read_any
+    from skin_nb.readers import read_any
     read_any(Path(data).expanduser())
     return str(Path(data).expanduser().resolve())
 
@@ -312,7 +312,7 @@ def open_data(
     return Path(sample_folder())
 
 def _check(folder):
-    from skin_nb.understanding import survey
+    from skin_nb.readers import survey
     path = open_data(folder)
     table, problems = survey(path)
     for p in problems: print(p)
@@ -331,7 +331,7 @@ def evaluate_command(argv: list | None = None) -> int:  # 0: scored; 2: bad inpu
 
 def _evaluate(model, data, out):
     if not model.is_file(): raise DataError(Problem(str(model), None, "no such file", "a model.keras written by a run", "See _runs/<run>/<notebook>/ for saved models."))
-    from skin_nb.understanding import read_any
+    from skin_nb.readers import read_any
     table = read_any(open_data(data)).assign(split="test", fold=0)
     from skin_nb.evaluation import evaluate, predictions_table, score_figures, write_predictions
     from skin_nb.training import predict_folder_table

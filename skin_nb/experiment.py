@@ -15,7 +15,7 @@ from .images import decode_images
 from .preparation import split_by_image, split_by_lesion
 from .results import result_row
 from .sample import sample_folder
-from .understanding import read_any
+from .readers import read_any
 
 # %% ../nbs/24a_experiments.ipynb #22ab899a
 def load_data(

@@ -4,7 +4,8 @@ from PIL import Image
 from skin_nb.core import CLASSES, DataError
 from skin_nb.images import CONVERSIONS, decode_images, open_image
 from skin_nb.preparation import fit_metadata, encode_metadata, lesions_shared, split_by_image, split_by_lesion
-from skin_nb.understanding import class_counts, find_problems, read_any, read_folder, read_ham10000, read_isic2018
+from skin_nb.readers import find_problems, read_any, read_folder, read_ham10000, read_isic2018
+from skin_nb.understanding import class_counts
 
 N = 14
 IDS = [f"ISIC_{i:07}" for i in range(1, N + 1)]

@@ -102,7 +102,7 @@ def test_evaluate_any_folder_and_size(tmp_path):
     from skin_nb.preparation import split_by_lesion
     from skin_nb.sample import sample_folder
     from skin_nb.training import Recipe, Stage, fit_recipe, save_model
-    from skin_nb.understanding import read_any
+    from skin_nb.readers import read_any
     table = split_by_lesion(read_any(sample_folder()))
     recipe = Recipe("tiny", "CustomCNN", 32, (Stage(1, 1e-3, unfreeze="all"),), scratch=True, pool="flatten", dense=(8,))
     model = save_model(fit_recipe(recipe, table, decode_images(table, 32, folder=tmp_path), tmp_path / "fit", folder=tmp_path, verbose=0), tmp_path / "run/model.keras")
