@@ -6,10 +6,11 @@
 __all__ = ['PENALTIES', 'frozen_network', 'frozen_features', 'reduce_features', 'Lesson', 'head_loss', 'fit_head',
            'head_probabilities', 'as_it_is', 'fit_split']
 
-# %% ../nbs/21b_frozen_heads.ipynb #997f899e
+# %% ../nbs/21b_frozen_heads.ipynb #591331c7
 from dataclasses import dataclass
 from typing import Callable
 import numpy as np, pandas as pd
+from threadpoolctl import threadpool_limits
 from .core import CLASSES
 from .evaluation import predictions_table
 
@@ -91,7 +92,7 @@ def head_loss(
     penalty = np.r_[w[:-1], np.zeros_like(w[-1:])] * l2
     return float(-(weights * rest**g * log_py).sum() + (penalty * w).sum() / 2), np.r_[lesson.x.T @ by_logit, by_logit.sum(0)[None]] + penalty
 
-# %% ../nbs/21b_frozen_heads.ipynb #612a8cf3
+# %% ../nbs/21b_frozen_heads.ipynb #55e476a0
 def fit_head(
     lesson: Lesson,
     l2: float = 1e-3,  # strength of the penalty
@@ -104,7 +105,8 @@ def fit_head(
     def loss(flat):
         value, slope = head_loss(flat.reshape(shape).astype(lesson.x.dtype), lesson, l2)
         return value, slope.ravel().astype("float64")
-    found = minimize(loss, np.zeros(shape).ravel() if start is None else start.ravel(), jac=True, method="L-BFGS-B", options=dict(maxiter=steps, ftol=1e-7, gtol=1e-5))
+    begin, options = np.zeros(shape).ravel() if start is None else start.ravel(), dict(maxiter=steps, ftol=1e-7, gtol=1e-5)
+    with threadpool_limits(1): found = minimize(loss, begin, jac=True, method="L-BFGS-B", options=options)
     return found.x.reshape(shape).astype("float32")
 
 def head_probabilities(
