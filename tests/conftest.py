@@ -1,9 +1,14 @@
 "What all tests share: where things are, a quiet TensorFlow, and a last line of counts."
-import os, sys
+import os, shutil, sys, tempfile
 from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+for name in "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS": os.environ.setdefault(name, "1")  # two workers share the cores; more threads only get in each other's way
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # what one JAX process compiled, the next one reads; the workers inherit it
+    os.environ |= dict(JAX_COMPILATION_CACHE_DIR=(COMPILED := tempfile.mkdtemp(prefix="skin_nb_jax_")),
+                       JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1")
+else: COMPILED = None
 os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]  # the commands of this environment
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,6 +23,7 @@ def real_data():
 
 def pytest_unconfigure(config):
     "The last line: counts only, with every number there, zero or not."
+    if COMPILED: shutil.rmtree(COMPILED, ignore_errors=True)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if not reporter or hasattr(config, "workerinput"): return
     count = lambda *kinds: sum(len(reporter.stats.get(k, [])) for k in kinds)

@@ -44,6 +44,7 @@ def test_damaged_checkpoint_starts_anew(tmp_path):
     assert done.returncode == 0 and "damaged" in done.stderr
     assert len(pd.read_csv(tmp_path / "history.csv").query("stage == 1")) >= 3
 
+@pytest.mark.slow
 def test_prefix_notebook_on_jax():
     "Cut, key, cache and equality: the notebook that states them holds on the other back end as well."
     env = dict(os.environ, KERAS_BACKEND="jax", TQDM_DISABLE="1")
