@@ -47,7 +47,7 @@ def frozen_features(
     network = frozen_network(images, backbone, weights, seed)
     return np.asarray(cache_features(network, image_source(images), rows, verbose=bars()).read(0, rows), "float32")
 
-# %% ../nbs/21b_frozen_heads.ipynb #e0fad814
+# %% ../nbs/21b_frozen_heads.ipynb #02d386c5
 def reduce_features(
     x: np.ndarray,  # (N, F)
     train: np.ndarray,  # (n,) row numbers of the training part
@@ -58,8 +58,8 @@ def reduce_features(
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import StandardScaler
     scale = StandardScaler().fit(x[train])
-    pca = PCA(min(components, len(train), x.shape[1]), svd_solver="randomized", random_state=seed).fit(scale.transform(x[train]))
-    z = pca.transform(scale.transform(x))
+    pca = PCA(min(components, len(train), x.shape[1]), svd_solver="randomized", random_state=seed)
+    with threadpool_limits(1): z = pca.fit(scale.transform(x[train])).transform(scale.transform(x))
     return (z / z[train].std()).astype("float32")
 
 # %% ../nbs/21b_frozen_heads.ipynb #4b06c8a6
