@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import CLASSES, Profile, SAMPLE_NOTE, get_profile, replacing, write_json
-from .evaluation import evaluate, predictions_table, score_figures, write_predictions
+from .evaluation import evaluate, predictions_table, write_predictions
+from .figures import score_figures
 from .images import decode_images
 from .preparation import split_by_image, split_by_lesion
 from .results import result_row
