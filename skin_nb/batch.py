@@ -6,7 +6,8 @@
 __all__ = ['KERNEL_CONFIG', 'notebooks_folder', 'notebook_number', 'read_cells', 'parameter_names', 'find_notebooks',
            'copy_notebook', 'batch_environment', 'run_papermill', 'last_error', 'Outcome', 'run_one', 'run_notebooks',
            'describe_outcome', 'compare_runs', 'find_data', 'run_parser', 'run_folder', 'parse_folds', 'choose_weights',
-           'run_command', 'report_run', 'check_command', 'open_data', 'evaluate_command']
+           'run_command', 'report_run', 'check_command', 'open_data', 'evaluate_command', 'validation_predictions',
+           'describe_scores']
 
 # %% ../nbs/25_batch_runs.ipynb #7051a191
 import argparse, ast, json, os, re, subprocess, sys, time
@@ -319,28 +320,54 @@ def _check(folder):
     print(f"{path}: {len(table):,} images of {table.lesion_id.nunique():,} lesions; {len(problems)} problem{'s' * (len(problems) != 1)}")
     return int(bool(problems))
 
-# %% ../nbs/25_batch_runs.ipynb #ba6881a6
+# %% ../nbs/25_batch_runs.ipynb #d265f54f
 def evaluate_command(argv: list | None = None) -> int:  # 0: scored; 2: bad input
     "`skin_nb_evaluate`: score a saved model on a labelled folder."
     p = argparse.ArgumentParser("skin_nb_evaluate", description="Score a saved model on a labelled folder in a known layout.")
     p.add_argument("--model", required=True, metavar="FILE", help="model.keras of a run")
     p.add_argument("--data", required=True, metavar="DIR", help='labelled folder, or "sample"')
-    p.add_argument("--out", metavar="DIR", help="where metrics, predictions and figures go; by default evaluation/ beside the model")
+    p.add_argument("--out", metavar="DIR", help="where metrics, predictions, submission and figures go; by default evaluation/ beside the model")
     a = p.parse_args(argv)
     return _command(lambda: _evaluate(Path(a.model).expanduser(), a.data, a.out))
 
+def validation_predictions(
+    model: Path,  # model.keras of a run
+):  # DataFrame of predictions; None where the run left none
+    "What a saved model said to its own validation part: the first fold of the predictions beside it."
+    from skin_nb.evaluation import read_predictions
+    if not (path := model.with_name("predictions.csv")).exists(): return None
+    valid = read_predictions(path).query("split == 'valid'")
+    return valid[valid["fold"] == valid["fold"].min()].assign(fold=0) if len(valid) else None
+
+# %% ../nbs/25_batch_runs.ipynb #72328dd1
 def _evaluate(model, data, out):
     if not model.is_file(): raise DataError(Problem(str(model), None, "no such file", "a model.keras written by a run", "See _runs/<run>/<notebook>/ for saved models."))
     from skin_nb.readers import read_any
     table = read_any(open_data(data)).assign(split="test", fold=0)
-    from skin_nb.evaluation import evaluate, predictions_table, score_figures, write_predictions
+    import pandas as pd
+    from skin_nb.evaluation import evaluate, predictions_table, write_predictions, write_submission
+    from skin_nb.figures import score_figures
+    from skin_nb.images import open_image
     from skin_nb.training import predict_folder_table
-    out = Path(out).expanduser() if out else model.parent / "evaluation"
+    out, path = Path(out).expanduser() if out else model.parent / "evaluation", dict(zip(table.image_id, table.path))
     predictions = predictions_table(table, predict_folder_table(model, table))
-    metrics = evaluate(predictions)
+    metrics = evaluate(pd.concat([predictions, validation_predictions(model)], ignore_index=True))
     write_predictions(out / "predictions.csv", predictions)
+    write_submission(predictions, out / "submission.csv")
     write_json(out / "metrics.json", dict(model=str(model), data=str(data), metrics=metrics))
-    score_figures(predictions, out / "figures")
-    print("\n".join(f"{k:>20}  {v:.3f}" for k, v in metrics.items() if isinstance(v, float)))
-    print(f"{len(table):,} images; details in {out}")
+    score_figures(predictions, out / "figures", picture=lambda image_id: open_image(path[image_id]), metrics=metrics)
+    print(describe_scores(metrics))
+    print(f"\n{len(table):,} images of {metrics['n_lesions']:,} lesions; metrics.json, predictions.csv, submission.csv and figures/ in {out}")
     if data == "sample": print(SAMPLE_NOTE)
+
+def describe_scores(
+    metrics: dict,  # from `evaluate`
+) -> str:  # lines
+    "The scores of a model for the terminal."
+    import pandas as pd
+    from skin_nb.evaluation import score_table
+    classes = pd.DataFrame(metrics["per_class"]).T.astype(float).round(3).astype(dict(support=int))
+    alarms = {a["chosen_on"] for a in metrics["alarms"].values()} - {"nothing"}
+    where = "the run's validation part" if alarms == {"valid"} else "this very folder, which flatters them"
+    always = f"Always {metrics['constant_class']}: accuracy {metrics['constant_accuracy']:.3f}. Thresholds of the …_at_… scores were chosen on {where}."
+    return f"{score_table(metrics).round(3).to_string(na_rep='')}\n\n{classes.to_string(na_rep='')}\n\n{always}"

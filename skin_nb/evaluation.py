@@ -8,8 +8,8 @@ __all__ = ['P_COLUMNS', 'COLUMNS', 'CLASS_IMAGES', 'DISEASES', 'CLASS_SCORES', '
            'split_arrays', 'confusion_scores', 'bootstrap_weights', 'bootstrap_scores', 'weighted_confusion',
            'ranking_scores', 'calibration_error', 'brier_score', 'specific_threshold', 'sensitive_threshold',
            'disease_score', 'Alarm', 'choose_alarm', 'alarm_scores', 'choose_alarms', 'weighted_scores',
-           'score_intervals', 'evaluate', 'paired_difference', 'average_lesions', 'write_submission', 'class_report',
-           'compare_published']
+           'score_intervals', 'evaluate', 'score_table', 'paired_difference', 'average_lesions', 'write_submission',
+           'class_report', 'compare_published']
 
 # %% ../nbs/22_evaluation.ipynb #61828fd3
 from dataclasses import dataclass
@@ -325,7 +325,7 @@ def score_intervals(
 
 def _plain(x): return float(x) if np.isfinite(x) else None  # JSON knows no NaN
 
-# %% ../nbs/22_evaluation.ipynb #f4a4a5cb
+# %% ../nbs/22_evaluation.ipynb #3cb37244
 def evaluate(
     predictions: pd.DataFrame,  # the columns COLUMNS; further splits than the one judged are welcome (`valid` sets thresholds)
     split: str = "test",  # judged
@@ -348,6 +348,14 @@ def evaluate(
                 accuracy=whole.pop("accuracy"), constant_accuracy=float(count.max() / len(y)), constant_class=CLASSES[count.argmax()], **whole,
                 per_class=per_class, alarms=reached, classes=list(CLASSES), confusion=weighted_confusion(y, p.argmax(1), np.ones((len(y), 1)))[0].astype(int).tolist(),
                 intervals=intervals, resamples_missing_a_class=int(lost), n_boot=n_boot, seed=seed)
+
+def score_table(
+    metrics: dict,  # from `evaluate`
+) -> pd.DataFrame:  # index score; value, lo, hi
+    "The scores of a whole split with their intervals, in the order in which they should be read."
+    names = [k for k, v in metrics.items() if (v is None or isinstance(v, float)) and k not in ("lo", "hi", "constant_accuracy")]
+    rows = {k: [metrics[k], *(metrics["intervals"].get(k) or (None, None))] for k in names}
+    return pd.DataFrame(rows, index=["value", "lo", "hi"], dtype=float).T.rename_axis("score")
 
 # %% ../nbs/22_evaluation.ipynb #fbd31cbb
 def paired_difference(

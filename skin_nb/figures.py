@@ -124,7 +124,7 @@ def plot_recall(
     ax.set_title(f"{best}, {worst}", loc="left")
     return ax
 
-# %% ../nbs/22a_evaluation_figures.ipynb #c9dddff1
+# %% ../nbs/22a_evaluation_figures.ipynb #4cdc2574
 def reliability_bins(
     predictions: pd.DataFrame,
     split: str = "test",
@@ -139,10 +139,10 @@ def reliability_bins(
     t = pd.DataFrame(dict(confidence=own @ sure, right=own @ right, images=own.sum(1)))
     def share(w):
         with np.errstate(invalid="ignore"): return dict(right=((own * right) @ w / (own @ w)).T)
-    drawn = bootstrap_scores(share, lesion, n_boot, seed).get("right", np.full((1, bins), np.nan))
+    drawn = bootstrap_scores(share, lesion, n_boot, seed).get("right")
     there = t["images"] > 0
     t["lo"], t["hi"] = np.full((2, bins), np.nan)
-    t.loc[there, ["lo", "hi"]] = np.nanquantile(drawn[:, there], [.025, .975], axis=0).T
+    if n_boot: t.loc[there, ["lo", "hi"]] = np.nanquantile(drawn[:, there], [.025, .975], axis=0).T
     return t[there].assign(confidence=t["confidence"] / t["images"], right=t["right"] / t["images"]).astype(dict(images=int))
 
 # %% ../nbs/22a_evaluation_figures.ipynb #3285172e
@@ -221,7 +221,7 @@ def plot_probabilities(
     ax.set_title(f"{worst} gets least from its own images: {_percent(middle[worst])} in the median", loc="left")
     return ax
 
-# %% ../nbs/22a_evaluation_figures.ipynb #dc864d39
+# %% ../nbs/22a_evaluation_figures.ipynb #185fb8fe
 GALLERIES = ("right", "wrong", "confidently wrong")
 
 def pick_images(
@@ -231,13 +231,14 @@ def pick_images(
     split: str = "test",
     seed: int = 0,  # draws among the right and among the wrong
 ) -> pd.DataFrame:  # rows of the predictions, with `said` and `sure`
-    "Rows for a gallery: a random draw, or the most confident mistakes."
+    "Rows for a gallery: a random draw with equal chances for the classes, or the most confident mistakes."
     if kind not in GALLERIES: raise DataError(Problem("kind", None, repr(kind), "one of " + ", ".join(GALLERIES), "Choose one of these."))
     part = predictions[predictions["split"] == split]
     p = part[P_COLUMNS].to_numpy(float)
     part = part.assign(said=np.array(CLASSES)[p.argmax(1)], sure=p.max(1))
     part = part[(part["said"] == part["dx"]) == (kind == "right")]
-    return part.nlargest(n, "sure") if kind == "confidently wrong" else part.sample(min(n, len(part)), random_state=seed)
+    if kind == "confidently wrong": return part.nlargest(n, "sure")
+    return part.sample(min(n, len(part)), weights=1 / part.groupby("dx")["dx"].transform("size"), random_state=seed)
 
 def plot_gallery(
     predictions: pd.DataFrame,
@@ -252,7 +253,7 @@ def plot_gallery(
     rows = pick_images(predictions, kind, n, split, seed)
     across = min(4, max(1, len(rows)))
     down = max(1, -(-len(rows) // across))
-    figure = Figure(figsize=(2.3 * across, 2.4 * down + .4), layout="constrained")
+    figure = Figure(figsize=(2.3 * across, 2.05 * down + .3), layout="constrained")
     for ax in figure.subplots(down, across, squeeze=False).ravel(): ax.axis("off")
     for ax, r in zip(figure.axes, rows.itertuples()):
         ax.imshow(np.asarray(picture(r.image_id)))
