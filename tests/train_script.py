@@ -7,8 +7,8 @@ from skin_nb.core import CLASSES
 from skin_nb.prefix import Views
 from skin_nb.training import Checkpoint, Recipe, Stage, fit_recipe
 
-SCRATCH = Recipe("scratch", "CustomCNN", 32, (Stage(4, 1e-3, unfreeze="all", patience=3), Stage(2, 1e-4, unfreeze="conv_1")), scratch=True, pool="flatten", dense=(16,), dropout=.3,
-                 augment=(("flip", "horizontal"),), batch=16)
+SCRATCH = Recipe("scratch", "CustomCNN", 32, (Stage(4, 1e-3, unfreeze="all", patience=3, plateau=1), Stage(2, 1e-4, unfreeze="conv_1", cosine=True)), scratch=True, pool="flatten", dense=(16,), dropout=.3,
+                 augment=(("flip", "horizontal"),), batch=16, mixup=.2, ema=.9, balance="sqrt")
 FROZEN = Recipe("frozen", "MobileNetV2", 32, (Stage(2, 1e-3), Stage(2, 1e-4, unfreeze="block_14_add")), dropout=.3, metadata=4, cache_dtype="float32", batch=16)
 
 def toy(n=84, size=32, seed=0):
