@@ -134,7 +134,7 @@ def confusion_scores(
     return dict(balanced_accuracy=mean(recall), accuracy=hits.sum(-1) / total, macro_f1=mean(f1), weighted_f1=(f1 * true).sum(-1) / total,
                 recall=np.where(present, recall, np.nan), precision=precision, f1=f1)
 
-# %% ../nbs/22_evaluation.ipynb #1cdc8227
+# %% ../nbs/22_evaluation.ipynb #bd3c832c
 def bootstrap_weights(
     group: np.ndarray,  # (n,) what is drawn as a whole: lesion ids, as a rule
     n_boot: int = 1000,  # resamples
@@ -154,7 +154,8 @@ def bootstrap_scores(
     seed: int = 0,
 ) -> dict:  # of arrays (n_boot,); empty without resamples
     "Scores of resamples of whole groups."
-    blocks = [score(w) for w in bootstrap_weights(group, n_boot, seed)]
+    from threadpoolctl import threadpool_limits
+    with threadpool_limits(1): blocks = [score(w) for w in bootstrap_weights(group, n_boot, seed)]  # the products are small; threads would only wait for each other
     return {k: np.concatenate([b[k] for b in blocks]) for k in (blocks[0] if blocks else ())}
 
 def weighted_confusion(

@@ -221,7 +221,7 @@ def plot_probabilities(
     ax.set_title(f"{worst} gets least from its own images: {_percent(middle[worst])} in the median", loc="left")
     return ax
 
-# %% ../nbs/22a_evaluation_figures.ipynb #185fb8fe
+# %% ../nbs/22a_evaluation_figures.ipynb #64f2ceed
 GALLERIES = ("right", "wrong", "confidently wrong")
 
 def pick_images(
@@ -231,14 +231,15 @@ def pick_images(
     split: str = "test",
     seed: int = 0,  # draws among the right and among the wrong
 ) -> pd.DataFrame:  # rows of the predictions, with `said` and `sure`
-    "Rows for a gallery: a random draw with equal chances for the classes, or the most confident mistakes."
+    "Rows for a gallery: a random draw in which the classes take turns, or the most confident mistakes."
     if kind not in GALLERIES: raise DataError(Problem("kind", None, repr(kind), "one of " + ", ".join(GALLERIES), "Choose one of these."))
     part = predictions[predictions["split"] == split]
     p = part[P_COLUMNS].to_numpy(float)
     part = part.assign(said=np.array(CLASSES)[p.argmax(1)], sure=p.max(1))
     part = part[(part["said"] == part["dx"]) == (kind == "right")]
     if kind == "confidently wrong": return part.nlargest(n, "sure")
-    return part.sample(min(n, len(part)), weights=1 / part.groupby("dx")["dx"].transform("size"), random_state=seed)
+    drawn = part.sample(frac=1, random_state=seed)
+    return drawn.iloc[np.argsort(drawn.groupby("dx").cumcount(), kind="stable")].head(n)
 
 def plot_gallery(
     predictions: pd.DataFrame,
