@@ -6,11 +6,12 @@
 __all__ = ['RANGES', 'KNOWN_AFTERWARDS', 'ISIC_ORDER', 'PITFALLS', 'check_pairing', 'check_features', 'check_rescaling',
            'check_validation_images', 'place_from_label', 'check_no_label_in_metadata', 'check_columns', 'check_split',
            'check_headline', 'check_choice', 'check_class_order', 'Lab', 'make_lab', 'reduced', 'fold_answers',
-           'measure_pairing', 'measure_features', 'measure_label', 'measure_columns', 'changed_features',
-           'measure_rescaling', 'measure_validation', 'shifted_lesson', 'candidates', 'pick', 'choices',
-           'measure_headline', 'measure_choice', 'measure_order', 'measure_split', 'Pitfall', 'price']
+           'honest_answers', 'measure_pairing', 'measure_features', 'measure_label', 'measure_columns',
+           'changed_features', 'measure_rescaling', 'measure_validation', 'shifted_lesson', 'candidates', 'pick',
+           'choices', 'measure_headline', 'measure_choice', 'measure_order', 'measure_split', 'Pitfall', 'price']
 
-# %% ../nbs/51_pitfalls.ipynb #58fc48e5
+# %% ../nbs/51_pitfalls.ipynb #cc478c72
+import functools
 from dataclasses import dataclass
 from typing import Callable
 import numpy as np, pandas as pd
@@ -169,8 +170,8 @@ def check_class_order(
     given, expected = [str(n).lower().removeprefix("p_") for n in names], [str(e).lower() for e in expected]
     if given != expected: _refuse("classes", "the order " + ", ".join(given), ", ".join(expected), "Pass a DataFrame with named columns to predictions_table: it goes by name.")
 
-# %% ../nbs/51_pitfalls.ipynb #e0506c2f
-@dataclass(frozen=True)
+# %% ../nbs/51_pitfalls.ipynb #2143c0cf
+@dataclass(frozen=True, eq=False)  # a lab is itself, so that what was measured in it can be remembered
 class Lab:
     "What the measurements share."
     table: pd.DataFrame
@@ -182,7 +183,15 @@ class Lab:
     parts: tuple  # one table a lesion fold
     z: tuple  # reduced features, one array a fold
 
-def make_lab(table, backbone, size, weights, folds=(0,), seed=0, rows=None):  # rows: a random part of all pictures; None: all
+def make_lab(
+    table: pd.DataFrame,  # from `load_data`
+    backbone: str,  # a key of `BACKBONES`
+    size: int,  # pixels
+    weights=None,  # see `find_weights`
+    folds=(0,),  # lesion folds
+    seed: int = 0,
+    rows: int | None = None,  # use a random part of all pictures; None: all
+) -> Lab:
     "Features, folds and reduced features."
     from skin_nb.images import decode_images
     keep = np.random.default_rng(seed).permutation(len(table)) < (rows or len(table))
@@ -192,11 +201,16 @@ def make_lab(table, backbone, size, weights, folds=(0,), seed=0, rows=None):  # 
 
 def reduced(parts, x): return tuple(reduce_features(x, np.flatnonzero(p.split == "train")) for p in parts)
 
-def fold_answers(lab, teach=STRATEGIES["logit adjustment"], inputs=None, penalties=PENALTIES):
+def fold_answers(lab, teach=STRATEGIES["logit adjustment"], inputs=None):
     "Answers over the folds of a lab, from other inputs than its features where given."
-    return pd.concat([answer_table(fit_split(p, z, teach, lab.seed, penalties)) for p, z in zip(lab.parts, inputs or lab.z)], ignore_index=True)
+    return pd.concat([answer_table(fit_split(p, z, teach, lab.seed)) for p, z in zip(lab.parts, inputs or lab.z)], ignore_index=True)
 
-# %% ../nbs/51_pitfalls.ipynb #08f8dc24
+@functools.cache
+def honest_answers(lab):
+    "Answers of the pipeline without any of the mistakes."
+    return fold_answers(lab)
+
+# %% ../nbs/51_pitfalls.ipynb #5d8fc618
 def _metadata(lab, change=lambda t: t): return [encode_metadata(fit_metadata(change(p)[p.split == "train"]), change(p)) for p in lab.parts]
 
 def measure_pairing(lab): return [fold_answers(lab, STRATEGIES[name]) for name in ("SMOTE as published", "random over-sampling")]
@@ -208,13 +222,16 @@ def measure_features(lab):
 
 def _fused(lab, metadata): return fold_answers(lab, inputs=[np.c_[z, m] for z, m in zip(lab.z, metadata)])
 
-def measure_label(lab): return _fused(lab, _metadata(lab, place_from_label)), _fused(lab, _metadata(lab))
+@functools.cache
+def _honest_fused(lab): return _fused(lab, _metadata(lab))
+
+def measure_label(lab): return _fused(lab, _metadata(lab, place_from_label)), _honest_fused(lab)
 
 def measure_columns(lab):
     known = pd.get_dummies(lab.table.dx_type).to_numpy("float32")
-    return _fused(lab, [np.c_[m, known] for m in _metadata(lab)]), _fused(lab, _metadata(lab))
+    return _fused(lab, [np.c_[m, known] for m in _metadata(lab)]), _honest_fused(lab)
 
-# %% ../nbs/51_pitfalls.ipynb #10e6c629
+# %% ../nbs/51_pitfalls.ipynb #8d0102b0
 def changed_features(lab, change, rows):  # change: (n, size, size, 3) float32 -> the same shape
     "The features of a lab with those of some rows computed from changed pictures."
     from tqdm.auto import tqdm
@@ -225,16 +242,16 @@ def changed_features(lab, change, rows):  # change: (n, size, size, 3) float32 -
 
 def measure_rescaling(lab):
     rows = np.flatnonzero(lab.parts[0].split != "spare")
-    return fold_answers(lab, inputs=reduced(lab.parts, changed_features(lab, lambda a: a / 255, rows))), fold_answers(lab)
+    return fold_answers(lab, inputs=reduced(lab.parts, changed_features(lab, lambda a: a / 255, rows))), honest_answers(lab)
 
 def measure_validation(lab):
     from skin_nb.images import augmentation
     tested = [(p.split == "test").to_numpy() for p in lab.parts]
     augment = augmentation("both", seed=lab.seed)  # the published turns, zooms and flips
     x = changed_features(lab, lambda a: augment(a, training=True), np.flatnonzero(np.any(tested, axis=0)))
-    return fold_answers(lab, inputs=[reduce_features(np.where(t[:, None], x, lab.x), np.flatnonzero(p.split == "train")) for p, t in zip(lab.parts, tested)]), fold_answers(lab)
+    return fold_answers(lab, inputs=[reduce_features(np.where(t[:, None], x, lab.x), np.flatnonzero(p.split == "train")) for p, t in zip(lab.parts, tested)]), honest_answers(lab)
 
-# %% ../nbs/51_pitfalls.ipynb #b0d730df
+# %% ../nbs/51_pitfalls.ipynb #f355e9e0
 def shifted_lesson(tau):  # strength of logit adjustment
     "A lesson with so much logit adjustment."
     def teach(x, y, rows, seed):
@@ -242,9 +259,10 @@ def shifted_lesson(tau):  # strength of logit adjustment
         return Lesson(x, y, shift=tau * whole.shift)
     return teach
 
-def candidates(parts, z):
-    "Predictions of sixteen heads."
-    return [fit_split(parts, z, shifted_lesson(tau), penalties=(l2,)) for tau in (0., .5, 1., 1.5) for l2 in PENALTIES]
+@functools.cache
+def candidates(lab):
+    "Predictions of sixteen heads for each fold."
+    return [[fit_split(p, z, shifted_lesson(tau), penalties=(l2,)) for tau in (0., .5, 1., 1.5) for l2 in PENALTIES] for p, z in zip(lab.parts, lab.z)]
 
 def pick(predictions, score, split):
     "The predictions that are best on one part."
@@ -255,17 +273,17 @@ def pick(predictions, score, split):
 
 def choices(lab, *ways):  # ways: (score, part) to choose by
     "Answers of the head chosen in each of several ways."
-    picked = [[pick(c, *way) for way in ways] for c in (candidates(p, z) for p, z in zip(lab.parts, lab.z))]
+    picked = [[pick(of_fold, *way) for way in ways] for of_fold in candidates(lab)]
     return [pd.concat(map(answer_table, of_way), ignore_index=True) for of_way in zip(*picked)]
 
 def measure_headline(lab): return choices(lab, ("accuracy", "valid"), ("balanced_accuracy", "valid"))
 def measure_choice(lab): return choices(lab, ("balanced_accuracy", "test"), ("balanced_accuracy", "valid"))
 
-# %% ../nbs/51_pitfalls.ipynb #f78b518d
+# %% ../nbs/51_pitfalls.ipynb #211de157
 ISIC_ORDER = ("mel", "nv", "bcc", "akiec", "bkl", "df", "vasc")  # of the ISIC 2018 task 3 files
 
 def measure_order(lab):
-    honest = fold_answers(lab)
+    honest = honest_answers(lab)
     return honest.assign(said=honest.said.map(dict(zip(ISIC_ORDER, CLASSES)))), honest
 
 def measure_split(lab):
