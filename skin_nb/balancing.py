@@ -70,14 +70,14 @@ def plot_balance(
     ax.legend(frameon=False)
     return ax
 
-# %% ../nbs/12_smote.ipynb #b146e155
+# %% ../nbs/12_smote.ipynb #157e4e4b
 def picture_report(
     rows: pd.DataFrame,  # dx, picture_dx, synthetic
 ) -> pd.Series:  # rows, invented ones, and shares of all rows
     "How many rows were invented, and how many show a picture of another class."
     wrong = rows.picture_dx != rows.dx
     return pd.Series({"rows": len(rows), "invented rows": int(rows.synthetic.sum()), "share invented": rows.synthetic.mean(),
-                      "share with a picture of the wrong class": wrong.mean()}).astype(object)
+                      "share with a picture of the wrong class": wrong.mean()}, dtype=object)
 
 def plot_pictures(
     rows: pd.DataFrame,  # dx, picture_dx

@@ -116,7 +116,7 @@ def split_report(
                          index=["images", "lesions", "lesions shared"])
     return pd.concat([counts, extra]).rename_axis(index=None, columns=None)
 
-# %% ../nbs/11_data_preparation.ipynb #9dd8f956
+# %% ../nbs/11_data_preparation.ipynb #202acdbb
 def plot_split(
     table: pd.DataFrame,  # dx, lesion_id, split
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -130,7 +130,7 @@ def plot_split(
         rows, shared = count(table[table.split == part]), count(table[leaks & (table.split == part)])
         bars = ax.barh(CLASSES, rows / total, left=left, color=color, label=part)
         ax.barh(CLASSES, shared / total, left=left, color="none", hatch="////", edgecolor="white", lw=0)
-        ax.bar_label(bars, [f"{n:,}" for n in rows], label_type="center", fontsize=8)
+        ax.bar_label(bars, [f"{n:,}" for n in rows], label_type="center", fontsize=8, color="white" if part == "test" else "black")
         left += rows / total
     n = lesions_shared(table)
     ax.set(xlim=(0, 1), xlabel="share of the class's images (numbers: images)", ylabel="class",
