@@ -17,7 +17,7 @@ from .core import DataError, Problem
 import keras
 from keras import layers, ops
 
-# %% ../nbs/20_backbones.ipynb #0d6199e7
+# %% ../nbs/20_backbones.ipynb #ac8d537c
 @dataclass(frozen=True)
 class Backbone:
     "One network: how it is built and what it expects."
@@ -26,6 +26,7 @@ class Backbone:
     expects: str  # "0..255" (normalises itself), "-1..1", "0..1", "bgr" (BGR, means removed) or "standardised" (0..1, then mean and std)
     cam_layer: str  # the last feature map, for Grad-CAM
     builder: str | None = None  # name in keras.applications; None: `custom_cnn`
+    smallest: int = 32  # the least height and width it takes, pixels
 
 BACKBONES = {b.name: b for b in (
     Backbone("CustomCNN", 224, "0..1", "conv_3"),
@@ -36,7 +37,7 @@ BACKBONES = {b.name: b for b in (
     Backbone("EfficientNetV2S", 384, "0..255", "top_activation", "EfficientNetV2S"),
     Backbone("ResNet50", 224, "bgr", "conv5_block3_out", "ResNet50"),
     Backbone("ResNet50V2", 224, "-1..1", "conv5_block3_out", "ResNet50V2"),
-    Backbone("InceptionResNetV2", 299, "-1..1", "conv_7b_ac", "InceptionResNetV2"),
+    Backbone("InceptionResNetV2", 299, "-1..1", "conv_7b_ac", "InceptionResNetV2", 75),
     Backbone("DenseNet121", 224, "standardised", "relu", "DenseNet121"),
     Backbone("ConvNeXtSmall", 224, "0..255", "convnext_small_stage_3_block_2_identity", "ConvNeXtSmall"))}
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SPLITS', 'load_data', 'adapt_recipe', 'Trial', 'run_trial', 'save_metrics', 'trial_table', 'cam_gallery']
 
-# %% ../nbs/24a_experiments.ipynb #8fd2be38
+# %% ../nbs/24a_experiments.ipynb #d50fbb71
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -13,7 +13,7 @@ from .core import CLASSES, Profile, SAMPLE_NOTE, get_profile, replacing, write_j
 from .evaluation import evaluate, predictions_table, write_predictions
 from .figures import score_figures
 from .images import decode_images
-from .preparation import split_by_image, split_by_lesion
+from .preparation import encode_metadata, split_by_image, split_by_lesion
 from .results import result_row
 from .sample import sample_folder
 from .readers import read_any
@@ -48,7 +48,7 @@ def adapt_recipe(
     capped, said = cap_recipe(recipe, profile)
     return capped, words, "; ".join(notes + [said] * bool(said))
 
-# %% ../nbs/24a_experiments.ipynb #822cd6ce
+# %% ../nbs/24a_experiments.ipynb #249cb11c
 @dataclass
 class Trial:
     "One recipe under one split."
@@ -62,13 +62,15 @@ class Trial:
     table: pd.DataFrame  # split columns of the first fold
     images: np.ndarray  # (N, size, size, 3) uint8
     folder: Path  # where its files are
+    encoder: object = None  # `MetadataEncoder` of the first fold, for recipes with a metadata branch
 
     @property
-    def name(self): return f"{self.recipe.protocol}, split by {self.split}"
+    def name(self): return f"{self.recipe.name}, {self.recipe.protocol}, split by {self.split}"
+    def picture(self, image_id): return self.images[pd.Index(self.table.image_id).get_loc(image_id)]
 
 SPLITS = {"image": lambda table, fold: split_by_image(table), "lesion": lambda table, fold: split_by_lesion(table, fold)}
 
-# %% ../nbs/24a_experiments.ipynb #42c737d9
+# %% ../nbs/24a_experiments.ipynb #f2fff42c
 def run_trial(
     recipe,  # `Recipe`
     split: str,  # a key of `SPLITS`
@@ -92,7 +94,7 @@ def run_trial(
         tables.append(predictions_table(parts, fit.probabilities, fit.rows))
         rows.append(result_row(recipe.name, recipe.backbone, recipe.protocol, split, fold, recipe.seed, evaluate(tables[-1]), fit.seconds, fit.rss_mb, words, note, fit.parameters))
         first = first or (fit, parts)
-    trial = Trial(recipe, split, rows, pd.concat(tables, ignore_index=True), first[0].history, first[0].cuts, first[0].model, first[1], images, folder)
+    trial = Trial(recipe, split, rows, pd.concat(tables, ignore_index=True), first[0].history, first[0].cuts, first[0].model, first[1], images, folder, first[0].encoder)
     _save_trial(trial, first[0])
     for f in folder.glob("fold*/*.ckpt.npz"): f.unlink()  # everything they were for is saved
     for f in folder.glob("fold*"): f.rmdir()
@@ -128,7 +130,7 @@ def trial_table(
     rows.append({"": f"always {test.mode()[0]}", "balanced_accuracy": 1 / test.nunique(), "accuracy": test.value_counts(normalize=True).iloc[0]})
     return pd.DataFrame(rows, columns=["", "folds", *scores, "seconds"]).set_index("").astype(float).round(3)
 
-# %% ../nbs/24a_experiments.ipynb #38a0b709
+# %% ../nbs/24a_experiments.ipynb #b9102432
 def cam_gallery(
     trial: Trial,
     n: int = 2,  # right ones and wrong ones each
@@ -141,6 +143,6 @@ def cam_gallery(
     p = p.assign(said=np.array(CLASSES)[scores.argmax(1)], sure=scores.max(1)).sort_values("sure", ascending=False)
     p = pd.concat([p[p.said == p.dx].groupby("dx", sort=False).head(1).head(n), p[p.said != p.dx].groupby("dx", sort=False).head(1).head(n)])
     rows = pd.Index(trial.table.image_id).get_indexer(p.image_id)
-    images = trial.images[rows]
-    cams = grad_cam(trial.model, images, layer=layer)
+    images, metadata = trial.images[rows], encode_metadata(trial.encoder, trial.table.iloc[rows]) if trial.encoder else None
+    cams = grad_cam(trial.model, images, layer=layer, metadata=metadata)
     return plot_cams(images, cams, [f"{d} → {s}, {u:.0%}" for d, s, u in zip(p.dx, p.said, p.sure)])

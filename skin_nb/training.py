@@ -7,7 +7,7 @@ __all__ = ['Stage', 'Recipe', 'cap_recipe', 'build_model', 'set_trainable', 'mak
            'class_weights', 'MixedBatches', 'SeedByEpoch', 'Checkpoint', 'Fit', 'predict_images', 'fit_recipe',
            'save_model', 'load_model', 'predict_folder_table']
 
-# %% ../nbs/21_training.ipynb #ee363e78
+# %% ../nbs/21_training.ipynb #fa433489
 import dataclasses, json, time, warnings, zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np, pandas as pd
 from .core import CLASSES, bars, DataError, MemoryPeak, Problem, Profile, content_key, replacing, set_seed
 from .images import augmentation, decode_images, follow_epoch, make_batches
 from .preparation import MetadataEncoder, encode_metadata, fit_metadata
-from .backbones import build_backbone, calibrate_batch_norm, find_weights
+from .backbones import build_backbone, calibrate_batch_norm, find_weights, get_backbone
 from .prefix import Views, between, cache_features, cut_model, find_cut, image_source, silence_dropout
 
 # %% ../nbs/21_training.ipynb #02429c0f
@@ -65,7 +65,7 @@ class Recipe:
     max_kb: float = 128  # allowance for a cached feature, per image and view
     seed: int = 0
 
-# %% ../nbs/21_training.ipynb #7e994f3f
+# %% ../nbs/21_training.ipynb #19686dc9
 def cap_recipe(
     recipe: Recipe,
     profile: Profile,  # how much work is allowed
@@ -74,7 +74,8 @@ def cap_recipe(
     def cap_stage(s):
         most = profile.scratch_epochs if recipe.scratch or s.unfreeze == "all" else profile.epochs
         return replace(s, epochs=min(s.epochs, most or s.epochs))
-    size, views = min(recipe.size, profile.size or recipe.size), min(recipe.views.count, profile.views or recipe.views.count)
+    size = min(recipe.size, max(profile.size or recipe.size, get_backbone(recipe.backbone).smallest))
+    views = min(recipe.views.count, profile.views or recipe.views.count)
     rows = profile.rows or recipe.scratch and profile.scratch_rows or recipe.rows_per_epoch
     capped = replace(recipe, size=size, stages=tuple(map(cap_stage, recipe.stages)), views=replace(recipe.views, count=views), rows_per_epoch=rows)
     said = [f"{size} px"] * (size != recipe.size) + [f"{views} views"] * (views != recipe.views.count) + [f"at most {rows or 0:,} rows an epoch"] * (rows != recipe.rows_per_epoch)
