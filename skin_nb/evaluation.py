@@ -358,7 +358,7 @@ def score_table(
     rows = {k: [metrics[k], *(metrics["intervals"].get(k) or (None, None))] for k in names}
     return pd.DataFrame(rows, index=["value", "lo", "hi"], dtype=float).T.rename_axis("score")
 
-# %% ../nbs/22_evaluation.ipynb #fbd31cbb
+# %% ../nbs/22_evaluation.ipynb #c9239645
 def paired_difference(
     a: pd.DataFrame,  # predictions
     b: pd.DataFrame,  # predictions for the same lesions, not necessarily the same images of them
@@ -374,6 +374,8 @@ def paired_difference(
         raise DataError(Problem("predictions", None, f"{len(only)} lesions in only one of the tables, such as {min(only)}", "the same lesions in both", "Compare predictions of the same part."))
     in_a, in_b = partial(weighted_scores, ya, pa, alarms=choose_alarms(a, split)), partial(weighted_scores, yb, pb, alarms=choose_alarms(b, split))
     both = lambda w: dict(a=in_a(w[:len(ya)])[score], b=in_b(w[len(ya):])[score])
+    known = list(in_a(np.ones((len(ya), 1))))
+    if score not in known: raise DataError(Problem("score", None, repr(score), "one of " + ", ".join(known), "Choose one of these."))
     value = {k: float(v[0]) for k, v in both(np.ones((len(ya) + len(yb), 1))).items()}
     drawn = bootstrap_scores(both, np.r_[la, lb], n_boot, seed)
     lo, hi = np.nanquantile(drawn["a"] - drawn["b"], [.025, .975]).tolist()

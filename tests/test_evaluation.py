@@ -178,6 +178,7 @@ def test_paired_difference(predictions, metrics):
 
 def test_paired_difference_needs_the_same_lesions(predictions):
     refused(lambda: paired_difference(predictions, predictions[predictions.lesion_id != "test_00003"]), "such as test_00003")
+    refused(lambda: paired_difference(predictions, predictions, "acuracy"), "acuracy", "one of balanced_accuracy")
     one_image = average_lesions(predictions)  # other rows of the same lesions are fine
     assert paired_difference(predictions, one_image, n_boot=10)["n_lesions"] == 300
 
