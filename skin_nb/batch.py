@@ -299,7 +299,7 @@ def report_run(
 # %% ../nbs/25_batch_runs.ipynb #ebfb0691
 def check_command(argv: list | None = None) -> int:  # 0: no problems; 1: problems; 2: no data there
     "`skin_nb_check`: audit a data folder."
-    p = argparse.ArgumentParser("skin_nb_check", description="List every problem of a data folder, and count its images and lesions.")
+    p = argparse.ArgumentParser("skin_nb_check", description="List every problem of a data folder, check its quality, and count its images and lesions.")
     p.add_argument("folder", metavar="DIR", help='folder in a known layout, or "sample"')
     a = p.parse_args(argv)
     return _command(lambda: _check(a.folder))
@@ -314,9 +314,11 @@ def open_data(
 
 def _check(folder):
     from skin_nb.readers import survey
+    from skin_nb.understanding import format_quality, quality_checks
     path = open_data(folder)
     table, problems = survey(path)
     for p in problems: print(p)
+    if len(table): print(format_quality(quality_checks(table)))
     print(f"{path}: {len(table):,} images of {table.lesion_id.nunique():,} lesions; {len(problems)} problem{'s' * (len(problems) != 1)}")
     return int(bool(problems))
 
