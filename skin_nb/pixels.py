@@ -238,7 +238,7 @@ def plot_pairs(
     ax.set(xlabel="likeness" if "likeness" in some else "bits", ylabel="image", title=f"{len(pairs)} pairs across lesion ids")
     return ax
 
-# %% ../nbs/10b_image_statistics.ipynb #da16e414
+# %% ../nbs/10b_image_statistics.ipynb #73a06b96
 def pixel_facts(
     table: pd.DataFrame,  # as `read_ham10000` returns it
     images: np.ndarray,  # uint8 (N, s, s, 3)
@@ -246,7 +246,8 @@ def pixel_facts(
 ) -> dict:  # name: number
     "The pictures in numbers."
     colours, dx, hashes = mean_colours(images, masks), table.dx.to_numpy(), perceptual_hashes(images)
-    values = {"lesion's share of the picture": pd.Series(masks.mean((1, 2))), "lightness of the lesion": colours.lesion_L, "redness of the skin": colours.skin_a}
+    values = {"lesion's share of the picture": pd.Series(masks.mean((1, 2))),
+              "lightness of the lesion": colours.lesion_L, "redness of the skin": colours.skin_a}
     facts = {f"{name}, median, {c}": v for name, column in values.items() for c, v in column.groupby(dx).median().items()}
     facts["AUC of nv against the rest from the skin's mean colour"] = background_auc(colours, table)
     near = near_duplicates(hashes, table, 4).bits

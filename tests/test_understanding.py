@@ -284,7 +284,7 @@ def test_real_facts_are_those_stored(real, root):
     assert [stored[f"images of {c}"] for c in CLASSES] == [327, 514, 1099, 115, 1113, 6705, 142]
     assert [stored[f"lesions of {c}"] for c in CLASSES] == [228, 327, 727, 73, 614, 5403, 98]
     assert [stored[f"dx_type {k}"] for k in ("histo", "follow_up", "consensus", "confocal")] == [5340, 3704, 902, 69]
-    assert [stored[f"age, {k}"] for k in ("mean", "standard deviation", "least", "lower_quartile", "median", "upper_quartile", "most")] == [51.863828, 16.968614, 0, 40, 50, 65, 85]
+    assert [stored[f"age, {k}"] for k in ("mean", "standard deviation", "least", "lower quartile", "median", "upper quartile", "most")] == [51.863828, 16.968614, 0, 40, 50, 65, 85]
     assert round(stored["class told by dx_type"], 3) == .293
 
 def test_real_quality(real):
