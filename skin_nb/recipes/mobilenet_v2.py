@@ -5,10 +5,8 @@
 # %% auto #0
 __all__ = ['HONEST']
 
-# %% ../../nbs/38a_mobilenet_v2.ipynb #09ba44c9
-from ..training import Recipe, Stage
-from ..prefix import Views
+# %% ../../nbs/38a_mobilenet_v2.ipynb #fb78b197
+from ..networks import honest_recipe
 
-# %% ../../nbs/38a_mobilenet_v2.ipynb #b87fb8c4
-HONEST = Recipe("mobilenet_v2", "MobileNetV2", 224, (Stage(20, 1e-3, patience=6, cosine=True),),
-                normalise=True, dense=(256,), dropout=.5, logit_adjustment=1., views=Views(2))
+# %% ../../nbs/38a_mobilenet_v2.ipynb #f125f668
+HONEST = honest_recipe("mobilenet_v2", "MobileNetV2")

@@ -1,0 +1,120 @@
+"The published protocols to the letter: parameter counts, what moves, heads, rates, batches; metadata without leaks."
+import dataclasses, functools, subprocess, sys
+import numpy as np, pandas as pd, pytest
+from skin_nb.core import CLASSES
+
+@functools.cache
+def build(module, size=None, features=17):
+    "Model, backbone layer names and recipe of a published protocol; sizes change no parameter count behind global pooling."
+    import importlib
+    from skin_nb.training import build_model
+    recipe = importlib.import_module(f"skin_nb.recipes.{module}").AS_PUBLISHED
+    return *build_model(dataclasses.replace(recipe, size=size or recipe.size), features=features), recipe
+
+def trainable(model, backbone, unfreeze):
+    from skin_nb.training import set_trainable
+    set_trainable(model, backbone, unfreeze)
+    return {l.name for l in model.layers if l.trainable and l.weights}
+
+def recipe(module, name="AS_PUBLISHED"): return getattr(__import__(f"skin_nb.recipes.{module}", fromlist=[name]), name)
+
+def test_resnet50v2_has_the_published_parameters():
+    model, backbone, r = build("resnet50v2", 64)
+    assert model.count_params() == 24_123_143
+    trainable(model, backbone, r.stages[0].unfreeze)
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 558_343
+
+def test_multimodal_head_and_metadata_branch():
+    model, _, r = build("efficientnet_b1", 64)
+    branch, logits = model.get_layer("metadata_dense"), model.get_layer("logits")
+    assert branch.units == 32 and branch.activation.__name__ == "relu" and branch.kernel.shape[0] == 17
+    assert logits.kernel.shape == (1280 + 32, 7)  # both branches straight into the softmax
+    assert not [l for l in model.layers if l.name.startswith("head_")]
+
+def test_multimodal_unfreezes_exactly_the_top_40_layers():
+    model, backbone, r = build("efficientnet_b1", 64)
+    assert [s.unfreeze for s in r.stages] == [0, 40] and [s.learning_rate for s in r.stages] == [1e-3, 1e-5]
+    moving, norms = trainable(model, backbone, 40) & set(backbone), {n for n in backbone[-40:] if "bn" in n}
+    assert norms and moving == {n for n in backbone[-40:] if model.get_layer(n).weights} - norms  # batch norm infers
+
+def test_v2s_unfreezes_exactly_the_top_30_percent():
+    model, backbone, r = build("efficientnet_v2s", 64)
+    assert len(backbone) == 513 and [s.unfreeze for s in r.stages] == [0, .3]
+    top = backbone[int(513 * .7):]
+    moving = trainable(model, backbone, .3) & set(backbone)
+    assert len(top) == 154 and moving == {n for n in top if model.get_layer(n).weights and "bn" not in n}
+    assert model.get_layer("head_dropout").rate == .3 and model.get_layer("logits").kernel.shape == (1280, 7)
+
+def test_three_networks_share_one_frozen_protocol():
+    inception, dense, convnext = (recipe(m) for m in ("inception_resnet_v2", "densenet121", "convnext_small"))
+    for other in dense, convnext: assert dataclasses.replace(other, name=inception.name, backbone=inception.backbone) == inception
+    assert [s.unfreeze for s in inception.stages] == [0] and inception.stages[0].patience and inception.balance == "class_weight" and inception.size == 224
+    model, backbone, r = build("densenet121", 64)
+    assert trainable(model, backbone, 0) == {"logits"}
+
+@pytest.mark.parametrize("module, size, batch, dense, dropout, rates, balance", [
+    ("custom_cnn", 224, 32, (256,), .5, [1e-4], "oversample"),
+    ("efficientnet_b0", 224, 32, (256, 128), .5, [1e-4], "oversample"),
+    ("resnet50", 224, 32, (), 0, [1e-5], None),
+    ("resnet50v2", 224, 32, (256, 128), .5, [1e-4], "oversample"),
+    ("efficientnet_b1", 384, 16, (), 0, [1e-3, 1e-5], "class_weight")])
+def test_settings_as_published(module, size, batch, dense, dropout, rates, balance):
+    r = recipe(module)
+    assert (r.size, r.batch, r.dense, r.dropout, [s.learning_rate for s in r.stages], r.balance) == (size, batch, dense, dropout, rates, balance)
+    assert r.protocol == "published" and all(s.epochs == 20 for s in r.stages) == (module != "efficientnet_b1")
+
+def test_custom_cnn_has_the_published_layers():
+    model, _, _ = build("custom_cnn")
+    kinds = [(type(l).__name__, getattr(l, "filters", getattr(l, "units", None))) for l in model.layers if type(l).__name__ in ("Conv2D", "MaxPooling2D", "Flatten", "Dense")]
+    assert kinds == [("Conv2D", 32), ("MaxPooling2D", None), ("Conv2D", 64), ("MaxPooling2D", None), ("Conv2D", 128), ("MaxPooling2D", None), ("Flatten", None), ("Dense", 256), ("Dense", 7)]
+
+def test_resnet50_learns_from_350_images():
+    from skin_nb.training import limit_rows
+    r = recipe("resnet50")
+    assert r.scratch and r.per_class == 50 and r.pool == "avg" and r.stages[0].unfreeze == "all" and r.stages[0].plateau == 5
+    y = np.repeat(np.arange(7), [261, 412, 878, 92, 890, 5364, 115])
+    assert np.bincount(y[limit_rows(np.arange(len(y)), y, r.per_class, r.seed)]).tolist() == [50] * 7
+
+@pytest.mark.parametrize("module", ["custom_cnn", "efficientnet_b0", "resnet50", "resnet50v2", "efficientnet_b1", "efficientnet_v2s", "inception_resnet_v2", "densenet121", "convnext_small", "mobilenet_v2", "efficientnet_b4"])
+def test_honest_recipes_handle_the_imbalance_in_the_loss(module):
+    r = recipe(module, "HONEST")
+    assert r.protocol == "honest" and r.logit_adjustment == 1 and r.balance is None
+    assert r.name == module
+
+@pytest.fixture(scope="module")
+def patients():
+    rng, n = np.random.default_rng(0), 60
+    return pd.DataFrame(dict(image_id=[f"p{i}" for i in range(n)], dx=np.resize(CLASSES, n), dx_type="histo", age=rng.integers(20, 85, n).astype(float), sex=np.resize(["male", "female"], n),
+                             localization=np.resize(["back", "face", "foot", "trunk"], n), split="train"))
+
+def test_how_a_diagnosis_was_confirmed_is_no_feature(patients):
+    from skin_nb.preparation import encode_metadata, fit_metadata
+    encoder = fit_metadata(patients)
+    assert not [n for n in encoder.names if "dx" in n or "histo" in n]
+    np.testing.assert_array_equal(encode_metadata(encoder, patients), encode_metadata(encoder, patients.assign(dx_type="follow_up", dx="nv")))
+
+def test_missing_metadata_count_as_mean_and_unknown(patients):
+    from skin_nb.preparation import encode_metadata, fit_metadata
+    encoder = fit_metadata(patients)
+    x = pd.DataFrame(encode_metadata(encoder, patients.assign(age=np.nan, sex="unknown", localization=None)), columns=encoder.names)
+    assert (x.age == 0).all() and (x.sex_unknown == 1).all() and (x.localization_unknown == 1).all() and (x.sum(axis=1) == 2).all()
+
+@pytest.mark.parametrize("backbone", ["CustomCNN", "MobileNetV2"])
+def test_metadata_branch_joins_any_backbone(backbone):
+    from skin_nb.networks import honest_recipe
+    from skin_nb.training import build_model
+    model, _ = build_model(honest_recipe("any", backbone, 64, metadata=32), features=17)
+    p = np.asarray(model.predict_on_batch({"image": np.zeros((2, 64, 64, 3), "uint8"), "metadata": np.eye(2, 17, dtype="float32")}))
+    assert p.shape == (2, 7) and np.abs(p[0] - p[1]).max() > 0
+
+def test_new_recipe_command(tmp_path):
+    from skin_nb.template import new_recipe_command
+    assert new_recipe_command(["vgg", "--backbone", "VGG99", "--folder", str(tmp_path)]) == 2 and not list(tmp_path.iterdir())
+    assert new_recipe_command(["small", "--backbone", "MobileNetV2", "--folder", str(tmp_path)]) == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["38a_small.ipynb"]
+    assert new_recipe_command(["small", "--backbone", "MobileNetV2", "--folder", str(tmp_path)]) == 2  # nothing is overwritten
+
+def test_help_is_instant():
+    "No heavy library is loaded before there is something to do."
+    code = "import sys; from skin_nb.template import new_recipe_command\ntry: new_recipe_command(['--help'])\nexcept SystemExit: pass\nsys.exit(any(m in sys.modules for m in ('keras', 'tensorflow', 'pandas', 'numpy')))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
