@@ -311,17 +311,18 @@ def _mean(s):
     "Mean over the last axis without the NaN of classes that a resample lacks."
     return np.nansum(s, -1) / np.maximum((~np.isnan(s)).sum(-1), 1)
 
-# %% ../nbs/22_evaluation.ipynb #064f1ece
+# %% ../nbs/22_evaluation.ipynb #45f19f08
 def score_intervals(
     values: dict,  # name -> value, or None
     drawn: dict,  # name -> (n_boot,) values of the resamples
 ) -> dict:  # name -> [lo, hi], or None where there is no value
-    "95 % bootstrap intervals: percentile, but basic for the calibration error."
+    "95 % percentile intervals; that of the calibration error is moved by the bias of its resamples."
     def ends(name, value):
         there = drawn[name][~np.isnan(drawn[name])]
         if value is None or not len(there): return None
         lo, hi = np.quantile(there, [.025, .975]).tolist()
-        return [max(2 * value - hi, 0.), max(2 * value - lo, 0.)] if name == "ece" else [lo, hi]
+        bias = float(there.mean()) - value if name == "ece" else 0.
+        return [max(lo - bias, 0.) if name == "ece" else lo, hi - bias]
     return {name: ends(name, v) for name, v in values.items()} if drawn else {}
 
 def _plain(x): return float(x) if np.isfinite(x) else None  # JSON knows no NaN
