@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['SCORES', 'REFERENCES', 'fit_task', 'study_scores', 'task_rows', 'pooled_answers', 'study_intervals', 'plot_study']
 
-# %% ../nbs/53_balancing_study.ipynb #cb4db388
+# %% ../nbs/53_balancing_study.ipynb #29ba0630
 import time
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import CLASSES, PALETTE, replacing
+from .core import CLASSES, DataError, PALETTE, replacing
 from .evaluation import P_COLUMNS, bootstrap_scores, calibration_error, confusion_scores, weighted_confusion
 from .heads import fit_split, reduce_features
 
-# %% ../nbs/53_balancing_study.ipynb #1965e674
+# %% ../nbs/53_balancing_study.ipynb #cc02f52f
 def fit_task(
     parts: pd.DataFrame,  # a table with split and fold
     x: np.ndarray,  # (N, F) frozen features
@@ -22,14 +22,17 @@ def fit_task(
     components: int = 128,
     seed: int = 0,
 ) -> Path:
-    "Fit a head by every strategy and store what each says about the test part; nothing is done if the file is there."
+    "Fit a head by every strategy that the rows allow and store what each says about the test part; nothing is done if the file is there."
     path = Path(path)
     if path.exists(): return path
     z, test = reduce_features(x, np.flatnonzero(parts.split == "train"), components, seed), np.flatnonzero(parts.split == "test")
     kept = dict(rows=test)
     for name, teach in strategies.items():
         begun = time.perf_counter()
-        found = fit_split(parts, z, teach, seed)
+        try: found = fit_split(parts, z, teach, seed)
+        except DataError as e:
+            print(f"{name} is left out: {e}")
+            continue
         kept[name] = found.loc[found.split == "test", P_COLUMNS].to_numpy("float32")
         kept[f"{name} costs"] = np.array([found.attrs["l2"], time.perf_counter() - begun])
     with replacing(path) as tmp: np.savez(tmp, **kept)
@@ -60,16 +63,16 @@ def task_rows(
         return [labels | dict(strategy=n, l2=kept[f"{n} costs"][0]) | {s: v.item() for s, v in study_scores(y[kept["rows"]], kept[n]).items()}
                 | dict(seconds=kept[f"{n} costs"][1]) for n in names]
 
-# %% ../nbs/53_balancing_study.ipynb #4b901b34
+# %% ../nbs/53_balancing_study.ipynb #a80c0e59
 REFERENCES = {"nothing": "vs_nothing", "random over-sampling": "vs_oversampling"}
 
 def pooled_answers(
     paths: dict,  # (fold, seed) -> file written by `fit_task`
 ) -> tuple:  # rows (n,), and strategy -> (seeds, n, 7): the test parts of all folds, one after the other
-    "The answers of all folds, a layer for each seed."
+    "The answers of all folds, a layer for each seed, of the strategies that all folds have."
     folds, seeds = sorted({f for f, _ in paths}), sorted({s for _, s in paths})
     kept = {k: dict(np.load(p)) for k, p in paths.items()}
-    names = [n for n in kept[folds[0], seeds[0]] if n != "rows" and not n.endswith(" costs")]
+    names = [n for n in kept[folds[0], seeds[0]] if n != "rows" and not n.endswith(" costs") and all(n in k for k in kept.values())]
     rows = np.concatenate([kept[f, seeds[0]]["rows"] for f in folds])
     return rows, {n: np.stack([np.concatenate([kept[f, s][n] for f in folds]) for s in seeds]) for n in names}
 

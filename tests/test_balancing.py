@@ -156,6 +156,12 @@ def test_a_killed_task_leaves_nothing(parts, features, tmp_path):
     with pytest.raises(KeyboardInterrupt): fit_task(parts, features, dict(nothing=STRATEGIES["nothing"], killed=killed), tmp_path / "0.npz", 8)
     assert list(tmp_path.iterdir()) == []
 
+def test_what_the_rows_do_not_allow_is_left_out(parts, features, tmp_path, capsys):
+    def refuses(x, y, rows, seed): neighbours_for(np.array([0, 1, 1]))
+    path = fit_task(parts, features, dict(nothing=STRATEGIES["nothing"], refuses=refuses), tmp_path / "0.npz", 8)
+    assert "refuses is left out" in (said := capsys.readouterr().out) and "one row of class 0" in said
+    assert list(pooled_answers({(0, 0): path})[1]) == ["nothing"]
+
 def test_scores_of_a_task(parts, tasks):
     from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
     y = pd.Categorical(parts.dx, CLASSES).codes.astype(int)
