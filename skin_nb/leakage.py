@@ -99,26 +99,32 @@ def answer_splits(
         answers.append(answer_table(fit_split(parts, z, STRATEGIES["logit adjustment"]), **marks))
     return pd.concat(answers, ignore_index=True)
 
-# %% ../nbs/50_leakage.ipynb #f2498535
+# %% ../nbs/50_leakage.ipynb #13d146e5
 GROUPS = {  # name -> rows of a table of answers
-    "image": lambda a: a.split == "image", "lesion": lambda a: a.split == "lesion", "lesion+phash": lambda a: a.split == "lesion+phash",
-    "image, seen": lambda a: (a.split == "image") & a.seen, "image, unseen": lambda a: (a.split == "image") & ~a.seen,
+    "image": lambda a: a.split == "image",
+    "lesion": lambda a: a.split == "lesion",
+    "lesion+phash": lambda a: a.split == "lesion+phash",
+    "image, seen": lambda a: (a.split == "image") & a.seen,
+    "image, unseen": lambda a: (a.split == "image") & ~a.seen,
+    "image, several": lambda a: (a.split == "image") & ~a.once,
     "image, several, unseen": lambda a: (a.split == "image") & ~a.once & ~a.seen,
-    "image, several": lambda a: (a.split == "image") & ~a.once, "lesion, several": lambda a: (a.split == "lesion") & ~a.once,
-    "crossover, seen": lambda a: (a.split == "crossover") & a.seen, "crossover, unseen": lambda a: (a.split == "crossover") & ~a.seen,
-    "image, once": lambda a: (a.split == "image") & a.once, "lesion, once": lambda a: (a.split == "lesion") & a.once}
+    "image, once": lambda a: (a.split == "image") & a.once,
+    "lesion, several": lambda a: (a.split == "lesion") & ~a.once,
+    "lesion, once": lambda a: (a.split == "lesion") & a.once,
+    "crossover, seen": lambda a: (a.split == "crossover") & a.seen,
+    "crossover, unseen": lambda a: (a.split == "crossover") & ~a.seen}
 
 COMPARISONS = {  # what it tells -> (group, group)
-    "split by image against split by lesion": ("image", "lesion"),
-    "the same, lesions with several pictures": ("image, several", "lesion, several"),
-    "the same, lesions with one picture (control)": ("image, once", "lesion, once"),
-    "crossover: the same pictures, a sibling seen or not": ("crossover, seen", "crossover, unseen"),
-    "split by image: lesion seen against unseen": ("image, seen", "image, unseen"),
-    "the same, lesions with several pictures only": ("image, seen", "image, several, unseen"),
-    "no leak: several pictures against one": ("lesion, several", "lesion, once"),
-    "lesion ids against ids and hashes": ("lesion", "lesion+phash")}
+    "image split against lesion split": ("image", "lesion"),
+    "image split against lesion split, several pictures": ("image, several", "lesion, several"),
+    "image split against lesion split, one picture (control)": ("image, once", "lesion, once"),
+    "crossover: sibling seen against not seen": ("crossover, seen", "crossover, unseen"),
+    "image split: seen against unseen": ("image, seen", "image, unseen"),
+    "image split: seen against unseen, several pictures": ("image, seen", "image, several, unseen"),
+    "lesion split: several pictures against one": ("lesion, several", "lesion, once"),
+    "lesion split: ids against ids and hashes": ("lesion", "lesion+phash")}
 
-# %% ../nbs/50_leakage.ipynb #f71d7ced
+# %% ../nbs/50_leakage.ipynb #239fbc66
 def group_confusions(
     answers: pd.DataFrame,  # lesion_id, dx, said
     groups: dict,  # name -> (n,) bool, rows of `answers`
@@ -137,13 +143,19 @@ def group_scores(
 ) -> pd.DataFrame:  # b rows: balanced_accuracy, accuracy, and recall of each class
     "The scores compared here."
     s = confusion_scores(confusions)
-    return pd.DataFrame({k: s[k] for k in ("balanced_accuracy", "accuracy")} | {f"{c}_recall": s["recall"][:, i] for i, c in enumerate(CLASSES)})
+    whole, recall = {k: s[k] for k in ("balanced_accuracy", "accuracy")}, {f"{c}_recall": s["recall"][:, i] for i, c in enumerate(CLASSES)}
+    return pd.DataFrame(whole | recall)
 
-# %% ../nbs/50_leakage.ipynb #9b72045e
+# %% ../nbs/50_leakage.ipynb #37ed9223
 def _interval(scores):
     "Value, lo and hi for each column: first row, and quantiles of the others."
     lo, hi = scores.iloc[1:].quantile([.025, .975]).to_numpy()
     return pd.DataFrame(dict(value=scores.iloc[0], lo=lo, hi=hi))
+
+def _difference(a, b):
+    "Both scores and their difference with its interval."
+    ours = pd.DataFrame(dict(of_a=a.iloc[0], of_b=b.iloc[0]))
+    return ours.join(_interval(a - b).rename(columns=dict(value="difference")))
 
 def leakage_table(
     answers: pd.DataFrame,  # from `answer_splits`
@@ -152,13 +164,12 @@ def leakage_table(
 ) -> tuple:  # DataFrame of groups and DataFrame of comparisons, a row per score
     "Scores of the groups, and the differences that matter."
     masks = {name: m for name, rows in GROUPS.items() if (m := rows(answers).to_numpy()).any()}
-    confusions = group_confusions(answers, masks, n_boot, seed)
-    scores = {name: group_scores(c) for name, c in confusions.items()}
-    size = lambda name: dict(images=int(masks[name].sum()), lesions=answers.lesion_id[masks[name]].nunique(), seeds=answers.seed[masks[name]].nunique())
-    long = lambda first, t: t.rename_axis("score").reset_index().assign(**first)[[*first, *["score"], *t.columns]]
-    groups = [long(dict(group=name) | size(name), _interval(s)) for name, s in scores.items()]
-    differences = [long(dict(comparison=what, a=a, b=b), pd.DataFrame(dict(of_a=scores[a].iloc[0], of_b=scores[b].iloc[0])).join(
-        _interval(scores[a] - scores[b]).rename(columns=dict(value="difference")))) for what, (a, b) in COMPARISONS.items() if a in scores and b in scores]
+    scores = {name: group_scores(c) for name, c in group_confusions(answers, masks, n_boot, seed).items()}
+    def size(rows): return dict(images=len(rows), lesions=rows.lesion_id.nunique(), seeds=rows.seed.nunique())
+    def long(first, table): return table.rename_axis("score").reset_index().assign(**first)[[*first, "score", *table.columns]]
+    groups = [long(dict(group=name) | size(answers[masks[name]]), _interval(s)) for name, s in scores.items()]
+    there = {what: pair for what, pair in COMPARISONS.items() if set(pair) <= set(scores)}
+    differences = [long(dict(comparison=what, a=a, b=b), _difference(scores[a], scores[b])) for what, (a, b) in there.items()]
     return pd.concat(groups, ignore_index=True), pd.concat(differences, ignore_index=True)
 
 # %% ../nbs/50_leakage.ipynb #1b3260e7

@@ -27,7 +27,7 @@ def _refuse(what, found, expected, fix, row=None): raise DataError(Problem(what,
 
 def _some(values, n=3): return ", ".join(map(str, list(values)[:n])) + (", …" if len(values) > n else "")
 
-# %% ../nbs/51_pitfalls.ipynb #55efb0b7
+# %% ../nbs/51_pitfalls.ipynb #932ea6b7
 def check_pairing(
     rows: pd.DataFrame,  # image_id and dx of every training row, after whatever balanced them
     table: pd.DataFrame,  # image_id and dx as read from the data set
@@ -36,7 +36,8 @@ def check_pairing(
     truth = rows.image_id.map(table.set_index("image_id").dx)
     wrong = rows[truth.to_numpy(object) != rows.dx.to_numpy(object)]
     if len(wrong):
-        _refuse("training rows", f"{len(wrong):,} of {len(rows):,} rows labelled otherwise than their picture (first as {wrong.dx.iloc[0]})", "the label of the picture",
+        found = f"{len(wrong):,} of {len(rows):,} rows labelled otherwise than their picture (first as {wrong.dx.iloc[0]})"
+        _refuse("training rows", found, "the label of the picture",
                 "Balance with class weights, or repeat whole rows: picture and label together.", wrong.image_id.iloc[0])
 
 # %% ../nbs/51_pitfalls.ipynb #ed5c2e0b
@@ -60,8 +61,9 @@ def check_features(
     named = [c for c, v in zip(getattr(features, "columns", range(x.shape[1])), x.T) if not (v % 1).any() and len(np.unique(v)) > n / 2]
     if named: _refuse("features", f"almost every row with a value of its own in {_some(named)}", "values that rows share", fix)
 
-# %% ../nbs/51_pitfalls.ipynb #2ea0ede4
-RANGES = {"0..255": (0., 255.), "-1..1": (-1., 1.), "0..1": (0., 1.), "bgr": (-123.68, 151.061), "standardised": (-2.118, 2.64)}  # see `Backbone.expects`
+# %% ../nbs/51_pitfalls.ipynb #ca918fe7
+RANGES = {  # see `Backbone.expects`
+    "0..255": (0., 255.), "-1..1": (-1., 1.), "0..1": (0., 1.), "bgr": (-123.68, 151.061), "standardised": (-2.118, 2.64)}
 
 def _fits(low, high, range_, least=.6):
     start, end = range_
@@ -79,7 +81,7 @@ def check_rescaling(
     _refuse("pixels", f"values from {low:.3g} to {high:.3g}" + f", as for a network that expects {likely[0]}" * bool(likely), expects,
             "Rescale once, for this network; EfficientNet, EfficientNetV2 and ConvNeXt rescale by themselves and want 0..255.")
 
-# %% ../nbs/51_pitfalls.ipynb #c6800da3
+# %% ../nbs/51_pitfalls.ipynb #d426bdb2
 def check_validation_images(
     seen: np.ndarray,  # (n, height, width, 3): validation pictures as the network gets them, in order
     stored: np.ndarray,  # (n, height, width, 3): the same as stored
@@ -90,7 +92,8 @@ def check_validation_images(
     norm = np.sqrt((a**2).sum(1) * (b**2).sum(1))
     changed = (((a * b).sum(1) < .999 * norm).any(1)).nonzero()[0]
     if len(changed):
-        _refuse("validation pictures", f"{len(changed):,} of {len(stored):,} pictures that are not the stored ones", "the stored pictures, rescaled at most",
+        found = f"{len(changed):,} of {len(stored):,} pictures that are not the stored ones"
+        _refuse("validation pictures", found, "the stored pictures, rescaled at most",
                 "Augment inside the training part only, after splitting.", int(changed[0]))
 
 # %% ../nbs/51_pitfalls.ipynb #98518bcd
@@ -114,7 +117,7 @@ def check_no_label_in_metadata(
         _refuse("metadata", f"{moved.sum():,} rows that change when the labels are shuffled", "metadata that know nothing of the label",
                 "Fill gaps from other columns or with a category of their own, learned from training rows.", int(moved.idxmax()))
 
-# %% ../nbs/51_pitfalls.ipynb #0ad25d13
+# %% ../nbs/51_pitfalls.ipynb #9e2421f3
 KNOWN_AFTERWARDS = ("dx", "dx_type", "diagnosis", "benign_malignant", "target")  # HAM10000 and SIIM-ISIC
 
 def check_columns(
@@ -122,9 +125,10 @@ def check_columns(
 ):
     "No feature may come from a column that is only known with the diagnosis."
     late = [n for n in names if any(str(n) == k or str(n).startswith(k + "_") for k in KNOWN_AFTERWARDS)]
-    if late: _refuse("features", f"{_some(late)}, known only with the diagnosis", "what is known before: age, sex, localization", "Leave these columns out.")
+    if late:
+        _refuse("features", f"{_some(late)}, known only with the diagnosis", "what is known before: age, sex, localization", "Leave these columns out.")
 
-# %% ../nbs/51_pitfalls.ipynb #42231a85
+# %% ../nbs/51_pitfalls.ipynb #2a07a4cb
 def check_split(
     parts: pd.DataFrame,  # split, lesion_id, and patient_id where there is one; parts other than train, valid and test are ignored
     pairs: pd.DataFrame | None = None,  # lesion_a, lesion_b: near-duplicates
@@ -136,9 +140,10 @@ def check_split(
     for name, group in groups.items():
         shared = used.split.groupby(group).nunique().loc[lambda n: n > 1].index
         if len(shared):
-            _refuse("split", f"{len(shared):,} {name} in more than one part, such as {shared[0]}", "each in one part", "Split whole groups: split_by_lesion, with pairs= for near-duplicates.")
+            _refuse("split", f"{len(shared):,} {name} in more than one part, such as {shared[0]}", "each in one part",
+                    "Split whole groups: split_by_lesion, with pairs= for near-duplicates.")
 
-# %% ../nbs/51_pitfalls.ipynb #546582ad
+# %% ../nbs/51_pitfalls.ipynb #98dade9f
 def check_headline(
     scores: dict,  # as from `evaluate`: balanced_accuracy; for accuracy also constant_accuracy and intervals
     headline: str = "balanced_accuracy",  # the score that will be quoted
@@ -147,28 +152,32 @@ def check_headline(
     if headline not in scores: _refuse("headline", f"no score {headline}", "a score that was computed: " + _some(list(scores)), "Use evaluate.")
     if headline not in ("accuracy", "weighted_f1"): return
     fix = "Quote balanced_accuracy, and accuracy only beside constant_accuracy."
-    if scores.get("constant_accuracy") is None: _refuse("headline", f"{headline} {scores[headline]:.3f} by itself", "the constant answer's beside it", fix)
-    low = (scores.get("intervals") or {}).get(headline, [scores[headline]])[0]
-    if low <= scores["constant_accuracy"]:
-        _refuse("headline", f"{headline} {scores[headline]:.3f} (95 % interval from {low:.3f})", f"more than the constant answer's {scores['constant_accuracy']:.3f}", fix)
+    value, constant = scores[headline], scores.get("constant_accuracy")
+    if constant is None: _refuse("headline", f"{headline} {value:.3f} by itself", "the constant answer's beside it", fix)
+    low = (scores.get("intervals") or {}).get(headline, [value])[0]
+    if low <= constant: _refuse("headline", f"{headline} {value:.3f} (95 % interval from {low:.3f})", f"more than the constant answer's {constant:.3f}", fix)
 
-# %% ../nbs/51_pitfalls.ipynb #d8b9a1ff
+# %% ../nbs/51_pitfalls.ipynb #752de907
 def check_choice(
     chosen_on,  # ids of everything used to stop, to tune or to choose; lesion ids where a lesion has several pictures
     judged_on,  # ids, of the same kind, of what the reported score comes from
 ):
     "What chose must not judge."
     both = sorted(set(chosen_on) & set(judged_on))
-    if both: _refuse("choice", f"{len(both):,} of {len(set(judged_on)):,} test ids used for choosing, such as {both[0]}", "none", "Choose on a validation part cut from the training part.")
+    if both:
+        _refuse("choice", f"{len(both):,} of {len(set(judged_on)):,} test ids used for choosing, such as {both[0]}", "none",
+                "Choose on a validation part cut from the training part.")
 
-# %% ../nbs/51_pitfalls.ipynb #a18cc3a6
+# %% ../nbs/51_pitfalls.ipynb #a680d11d
 def check_class_order(
     names,  # of the probability columns, in order; "p_mel", "MEL" and "mel" are the same
     expected=CLASSES,  # the order in which they will be read
 ):
     "Probabilities that are read by position must stand in the order expected."
     given, expected = [str(n).lower().removeprefix("p_") for n in names], [str(e).lower() for e in expected]
-    if given != expected: _refuse("classes", "the order " + ", ".join(given), ", ".join(expected), "Pass a DataFrame with named columns to predictions_table: it goes by name.")
+    if given != expected:
+        _refuse("classes", "the order " + ", ".join(given), ", ".join(expected),
+                "Pass a DataFrame with named columns to predictions_table: it goes by name.")
 
 # %% ../nbs/51_pitfalls.ipynb #2143c0cf
 @dataclass(frozen=True, eq=False)  # a lab is itself, so that what was measured in it can be remembered
@@ -231,7 +240,7 @@ def measure_columns(lab):
     known = pd.get_dummies(lab.table.dx_type).to_numpy("float32")
     return _fused(lab, [np.c_[m, known] for m in _metadata(lab)]), _honest_fused(lab)
 
-# %% ../nbs/51_pitfalls.ipynb #8d0102b0
+# %% ../nbs/51_pitfalls.ipynb #2ed3e1c8
 def changed_features(lab, change, rows):  # change: (n, size, size, 3) float32 -> the same shape
     "The features of a lab with those of some rows computed from changed pictures."
     from tqdm.auto import tqdm
@@ -249,9 +258,10 @@ def measure_validation(lab):
     tested = [(p.split == "test").to_numpy() for p in lab.parts]
     augment = augmentation("both", seed=lab.seed)  # the published turns, zooms and flips
     x = changed_features(lab, lambda a: augment(a, training=True), np.flatnonzero(np.any(tested, axis=0)))
-    return fold_answers(lab, inputs=[reduce_features(np.where(t[:, None], x, lab.x), np.flatnonzero(p.split == "train")) for p, t in zip(lab.parts, tested)]), honest_answers(lab)
+    z = [reduced((p,), np.where(t[:, None], x, lab.x))[0] for p, t in zip(lab.parts, tested)]
+    return fold_answers(lab, inputs=z), honest_answers(lab)
 
-# %% ../nbs/51_pitfalls.ipynb #f355e9e0
+# %% ../nbs/51_pitfalls.ipynb #1213bb2e
 def shifted_lesson(tau):  # strength of logit adjustment
     "A lesson with so much logit adjustment."
     def teach(x, y, rows, seed):
@@ -262,7 +272,8 @@ def shifted_lesson(tau):  # strength of logit adjustment
 @functools.cache
 def candidates(lab):
     "Predictions of sixteen heads for each fold."
-    return [[fit_split(p, z, shifted_lesson(tau), penalties=(l2,)) for tau in (0., .5, 1., 1.5) for l2 in PENALTIES] for p, z in zip(lab.parts, lab.z)]
+    sixteen = [(shifted_lesson(tau), (l2,)) for tau in (0., .5, 1., 1.5) for l2 in PENALTIES]
+    return [[fit_split(p, z, teach, penalties=l2) for teach, l2 in sixteen] for p, z in zip(lab.parts, lab.z)]
 
 def pick(predictions, score, split):
     "The predictions that are best on one part."
@@ -313,7 +324,7 @@ PITFALLS = (
     Pitfall("test part used for stopping and choosing", "all HAM10000 systems", check_choice, measure_choice),
     Pitfall("class order taken from position", "common", check_class_order, measure_order))
 
-# %% ../nbs/51_pitfalls.ipynb #7a171031
+# %% ../nbs/51_pitfalls.ipynb #4d410f0d
 def price(
     mistaken: pd.DataFrame,  # lesion_id, dx, said: answers of the pipeline with the mistake
     honest: pd.DataFrame,  # those of the other
@@ -327,4 +338,5 @@ def price(
     first = np.arange(len(sides)) < len(mistaken)
     a, b = (group_scores(c)[score] for c in group_confusions(sides, dict(a=first, b=~first), n_boot, seed).values())
     lo, hi = (a - b)[1:].quantile([.025, .975])
-    return marks | dict(score=score, mistaken=a[0], honest=b[0], difference=a[0] - b[0], lo=lo, hi=hi, images=len(honest), lesions=sides.lesion_id.nunique())
+    counts = dict(images=len(honest), lesions=sides.lesion_id.nunique())
+    return marks | dict(score=score, mistaken=a[0], honest=b[0], difference=a[0] - b[0], lo=lo, hi=hi) | counts
