@@ -5,20 +5,19 @@
 # %% auto #0
 __all__ = ['SCORES', 'REFERENCES', 'fit_task', 'study_scores', 'task_rows', 'pooled_answers', 'study_intervals', 'plot_study']
 
-# %% ../nbs/53_balancing_study.ipynb #29ba0630
-import time
+# %% ../nbs/53_balancing_study.ipynb #7c296dbd
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import CLASSES, DataError, PALETTE, replacing
 from .evaluation import P_COLUMNS, bootstrap_scores, calibration_error, confusion_scores, weighted_confusion
 from .heads import fit_split, reduce_features
 
-# %% ../nbs/53_balancing_study.ipynb #cc02f52f
+# %% ../nbs/53_balancing_study.ipynb #f1589d11
 def fit_task(
     parts: pd.DataFrame,  # a table with split and fold
     x: np.ndarray,  # (N, F) frozen features
     strategies: dict,  # name -> function that gives a `Lesson`, as in `STRATEGIES`
-    path: str | Path,  # .npz: rows, and for every strategy (n, 7) probabilities and [penalty, seconds]
+    path: str | Path,  # .npz: rows, and for every strategy (n, 7) probabilities and the penalty chosen
     components: int = 128,
     seed: int = 0,
 ) -> Path:
@@ -28,17 +27,16 @@ def fit_task(
     z, test = reduce_features(x, np.flatnonzero(parts.split == "train"), components, seed), np.flatnonzero(parts.split == "test")
     kept = dict(rows=test)
     for name, teach in strategies.items():
-        begun = time.perf_counter()
         try: found = fit_split(parts, z, teach, seed)
         except DataError as e:
             print(f"{name} is left out: {e}")
             continue
         kept[name] = found.loc[found.split == "test", P_COLUMNS].to_numpy("float32")
-        kept[f"{name} costs"] = np.array([found.attrs["l2"], time.perf_counter() - begun])
+        kept[f"{name} penalty"] = found.attrs["l2"]
     with replacing(path) as tmp: np.savez(tmp, **kept)
     return path
 
-# %% ../nbs/53_balancing_study.ipynb #63f99703
+# %% ../nbs/53_balancing_study.ipynb #b59f91b7
 SCORES = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "mel_sensitivity": "melanoma sensitivity", "calibration_error": "calibration error"}
 
 def study_scores(
@@ -52,18 +50,18 @@ def study_scores(
     return dict(balanced_accuracy=found["balanced_accuracy"], macro_f1=found["macro_f1"], mel_sensitivity=found["recall"][:, CLASSES.index("mel")],
                 calibration_error=calibration_error(y, p, weights=weights))
 
+def _names(kept): return [n for n in kept if n != "rows" and not n.endswith(" penalty")]
+
 def task_rows(
     y: np.ndarray,  # (N,) true class of every row of the table
     path: str | Path,  # written by `fit_task`
     **labels,  # network, fold, seed
-) -> list:  # of dicts, one a strategy: labels, strategy, penalty, scores, seconds
+) -> list:  # of dicts, one a strategy: labels, strategy, penalty, scores
     "What a task has found, as rows of a table."
     with np.load(path) as kept:
-        names = [n for n in kept if n != "rows" and not n.endswith(" costs")]
-        return [labels | dict(strategy=n, l2=kept[f"{n} costs"][0]) | {s: v.item() for s, v in study_scores(y[kept["rows"]], kept[n]).items()}
-                | dict(seconds=kept[f"{n} costs"][1]) for n in names]
+        return [labels | dict(strategy=n, l2=kept[f"{n} penalty"].item()) | {s: v.item() for s, v in study_scores(y[kept["rows"]], kept[n]).items()} for n in _names(kept)]
 
-# %% ../nbs/53_balancing_study.ipynb #a80c0e59
+# %% ../nbs/53_balancing_study.ipynb #45487651
 REFERENCES = {"nothing": "vs_nothing", "random over-sampling": "vs_oversampling"}
 
 def pooled_answers(
@@ -72,7 +70,7 @@ def pooled_answers(
     "The answers of all folds, a layer for each seed, of the strategies that all folds have."
     folds, seeds = sorted({f for f, _ in paths}), sorted({s for _, s in paths})
     kept = {k: dict(np.load(p)) for k, p in paths.items()}
-    names = [n for n in kept[folds[0], seeds[0]] if n != "rows" and not n.endswith(" costs") and all(n in k for k in kept.values())]
+    names = [n for n in _names(kept[folds[0], seeds[0]]) if all(n in k for k in kept.values())]
     rows = np.concatenate([kept[f, seeds[0]]["rows"] for f in folds])
     return rows, {n: np.stack([np.concatenate([kept[f, s][n] for f in folds]) for s in seeds]) for n in names}
 
