@@ -168,7 +168,7 @@ def set_table(
     t = pd.DataFrame({"class": np.array(["all", *CLASSES])[present], "images": of.sum(1)[present].astype(int)} | shares)
     return t.assign(lo=lo, hi=hi)[["class", "images", "coverage", "lo", "hi", "size", "single"]]
 
-# %% ../nbs/52_calibration.ipynb #39426a2a
+# %% ../nbs/52_calibration.ipynb #0d26e6d1
 def plot_coverage(
     t: pd.DataFrame,  # rows of `set_table` with network, sets and level, of one network
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -177,13 +177,13 @@ def plot_coverage(
     ax, names = axes(ax, (7, 3.8)), list(dict.fromkeys(t["class"]))
     for at, (kind, c, marker) in enumerate((("marginal", "mel", "o"), ("class-conditional", "nv", "s"))):
         rows = t[t.sets == kind]
-        x = [names.index(c) + .2 * at - .1 for c in rows["class"]]
+        x = [names.index(c) + .36 * at - .18 for c in rows["class"]]
         ax.vlines(x, rows.lo, rows.hi, color=PALETTE[c], lw=1.5)
         ax.plot(x, rows.coverage, marker, color=PALETTE[c], label=kind)
         for i, size, low in zip(x, rows["size"], rows.lo): ax.text(i, low - .015, f"{size:.1f}", ha="center", va="top", fontsize=8, color=PALETTE[c])
     ax.axhline(t.level.iloc[0], color="0.4", ls=":", lw=1)
-    ax.set(ylabel="share of sets with the true class", xlabel="true class (number: mean size of the set)", ylim=(min(.5, t.lo.min() - .1), 1.02))
-    ax.set_xticks(range(len(names)), [f"{c} ({n})" for c, n in zip(names, t[t.sets == "marginal"].images)])
+    ax.set(ylabel="share of sets with the true class", xlabel="true class and its images (small numbers: mean size of the set)", ylim=(min(.5, t.lo.min() - .1), 1.02))
+    ax.set_xticks(range(len(names)), [f"{c}\n{n:,}" for c, n in zip(names, t[t.sets == "marginal"].images)])
     worst = t[t.sets == "marginal"].nsmallest(1, "coverage").iloc[0]
     ax.set_title(f"{worst.network}: marginal sets hold {worst['class']} in {worst.coverage:.0%} of its cases", loc="left")
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(1, 0))
@@ -225,7 +225,7 @@ def selective_table(
     return pd.DataFrame(dict(answered=shares, accuracy=(kept & right).sum(1) / kept.sum(1), lo=lo, hi=hi, mel_missed=of_mel(kept & ~right), mel_passed_on=of_mel(~kept),
                              aurc=risk_coverage(y, p).risk.mean()))
 
-# %% ../nbs/52_calibration.ipynb #7d47d6d6
+# %% ../nbs/52_calibration.ipynb #a53cb656
 def plot_risk(
     curves: dict,  # name -> DataFrame with coverage and risk
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -236,7 +236,7 @@ def plot_risk(
         ax.plot(t.coverage, t.risk, color=PALETTE[c], marker=marker if len(t) < 20 else None, label=name)
         ends[name] = t.risk.iloc[t.coverage.argmax()], t.risk.iloc[(t.coverage - .5).abs().argmin()]
     name, (every, half) = next(iter(ends.items()))
-    ax.set(xlabel="share of cases answered, most confident first", ylabel="share of answers that are wrong", xlim=(0, 1.01), ylim=(0, None))
+    ax.set(xlabel="share of cases answered, most confident first", ylabel="share of answers that are wrong", xlim=(min(t.coverage.min() for t in curves.values()) - .01, 1.01), ylim=(0, None))
     ax.set_title(f"{name}: {every:.0%} wrong if all are answered, {half:.0%} if half are", loc="left")
     if len(curves) > 1: ax.legend(frameon=False)
     return ax
@@ -312,7 +312,7 @@ def say_subgroups(
     both = [g for g in dict.fromkeys(agreed) if agreed.count(g) == t.network.nunique()]
     return "\n".join(lines + [f"- Apart with every network: {', '.join(both) or 'no group'}."] * (t.network.nunique() > 1))
 
-# %% ../nbs/52_calibration.ipynb #a64da34a
+# %% ../nbs/52_calibration.ipynb #4c8b1f97
 def plot_subgroups(
     t: pd.DataFrame,  # rows of `subgroup_table` with column, of one network
     score: str = "mel_recall",
@@ -328,7 +328,7 @@ def plot_subgroups(
     ax.axvline(every, color="0.3", ls=":", lw=1)
     ax.set_yticks(rows.index, [f"{r.column}: {r.group} ({r.mel_lesions})" for r in rows.itertuples()])
     ax.set(xlabel=f"{score.replace('_', ' ')} (line: 95 % interval; dotted: all, {every:.2f})", xlim=(-.02, 1.02), ylabel="group (melanoma lesions)")
-    ax.set_title(f"{(rows.mel_lesions < least).sum()} of {len(rows)} groups have fewer than {least} melanoma lesions (grey)", loc="left")
+    ax.set_title(f"{(rows.mel_lesions < least).sum()} of {len(rows)} groups have fewer than {least} melanoma lesions (grey)", loc="right")
     return ax
 
 # %% ../nbs/52_calibration.ipynb #aa4c8050
