@@ -8,7 +8,8 @@ __all__ = ['RANGES', 'KNOWN_AFTERWARDS', 'ISIC_ORDER', 'PITFALLS', 'check_pairin
            'check_headline', 'check_choice', 'check_class_order', 'Lab', 'make_lab', 'reduced', 'fold_answers',
            'honest_answers', 'measure_pairing', 'measure_features', 'measure_label', 'measure_columns',
            'changed_features', 'measure_rescaling', 'measure_validation', 'shifted_lesson', 'candidates', 'pick',
-           'choices', 'measure_headline', 'measure_choice', 'measure_order', 'measure_split', 'Pitfall', 'price']
+           'choices', 'measure_headline', 'measure_choice', 'measure_order', 'measure_split', 'Pitfall', 'price',
+           'effect', 'cost_table']
 
 # %% ../nbs/51_pitfalls.ipynb #cc478c72
 import functools
@@ -340,3 +341,19 @@ def price(
     lo, hi = (a - b)[1:].quantile([.025, .975])
     counts = dict(images=len(honest), lesions=sides.lesion_id.nunique())
     return marks | dict(score=score, mistaken=a[0], honest=b[0], difference=a[0] - b[0], lo=lo, hi=hi) | counts
+
+# %% ../nbs/51_pitfalls.ipynb #749e8188
+def effect(
+    lo: float,  # ends of the interval of a cost
+    hi: float,
+) -> str:
+    "What a mistake does to the score, as far as its interval tells."
+    return "flatters the score" if lo > 0 else "harms the system" if hi < 0 else "can't be told from none"
+
+def cost_table(
+    costs: pd.DataFrame,  # rows from `price`, with mistake and note
+) -> pd.DataFrame:  # indexed by mistake and note
+    "Costs for reading."
+    t = costs.assign(note=costs.note.fillna(""), effect=[effect(*ends) for ends in zip(costs.lo, costs.hi)])
+    label = t.mistake + t.note.map(lambda n: f" ({n})" if n else "")
+    return t.set_axis(label, axis=0)[["score", "mistaken", "honest", "difference", "lo", "hi", "images", "effect"]].round(3)
