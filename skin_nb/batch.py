@@ -72,7 +72,7 @@ def copy_notebook(
     nb["metadata"]["kernelspec"] = dict(name="python3", language="python", display_name="python3")
     write_json(to, nb)
 
-# %% ../nbs/25_batch_runs.ipynb #05a3e1ed
+# %% ../nbs/25_batch_runs.ipynb #adb18c0b
 KERNEL_CONFIG = "c = get_config()\nc.IPKernelApp.capture_fd_output = False\nc.HistoryManager.enabled = False\n"
 
 def batch_environment(
@@ -96,7 +96,9 @@ def run_papermill(
 ) -> int:  # exit code; papermill's metadata can't be trusted, this can
     "Execute a notebook under papermill; its chatter goes to `papermill.log` beside it."
     write_json(notebook.with_name("parameters.json"), parameters)
-    command = [sys.executable, "-m", "papermill", notebook.name, notebook.name, "-f", "parameters.json", "-k", "python3", "--cwd", str(work), "--no-progress-bar"]
+    patient = "import json, sys, papermill; papermill.execute_notebook(sys.argv[1], sys.argv[1], json.load(open('parameters.json')), " \
+              "kernel_name='python3', cwd=sys.argv[2], progress_bar=False, iopub_timeout=600)"  # nbclient's 4 s for an output are too few on busy cores, and no command-line option
+    command = [sys.executable, "-c", patient, notebook.name, str(work)]
     with open(notebook.with_name("papermill.log"), "w") as log:
         return subprocess.run(command, cwd=notebook.parent, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env).returncode
 
