@@ -9,7 +9,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 help:
 	@echo "make run      the main experiments on the embedded sample, ending with the leaderboard"
 	@echo "make run-all  every experiment on the embedded sample"
-	@echo "make test     every contract, and the notebooks but those of the further networks"
+	@echo "make test     every contract, the library's notebooks, one experiment and the results"
 	@echo "make test-all the same with every notebook"
 	@echo "make lab      JupyterLab in the project's environment"
 	@echo "make bench    the speed claims, measured"
