@@ -7,8 +7,9 @@ from skin_nb.core import CLASSES
 from skin_nb.prefix import Views
 from skin_nb.training import Checkpoint, Recipe, Stage, fit_recipe
 
-SCRATCH = Recipe("scratch", "CustomCNN", 32, (Stage(4, 1e-3, unfreeze="all", patience=3, plateau=1), Stage(2, 1e-4, unfreeze="conv_1", cosine=True)), scratch=True, pool="flatten", dense=(16,), dropout=.3,
-                 augment=(("flip", "horizontal"),), batch=16, mixup=.2, ema=.9, balance="sqrt")
+SCRATCH = Recipe("scratch", "CustomCNN", 32, (Stage(4, 1e-3, unfreeze="all", patience=3), Stage(2, 1e-4, unfreeze="conv_1")), scratch=True, pool="flatten", dense=(16,), dropout=.3,
+                 augment=(("flip", "horizontal"),), batch=16)
+MIXED = replace(SCRATCH, stages=(replace(SCRATCH.stages[0], plateau=1), replace(SCRATCH.stages[1], cosine=True)), mixup=.2, ema=.9, balance="sqrt")
 FROZEN = Recipe("frozen", "MobileNetV2", 32, (Stage(2, 1e-3), Stage(2, 1e-4, unfreeze="block_14_add")), dropout=.3, metadata=4, cache_dtype="float32", batch=16)
 
 def toy(n=84, size=32, seed=0):
@@ -25,7 +26,7 @@ def main(kind, out, die_in_epoch, weights=""):
         if len(self.history) == die_in_epoch and batch == 1: os.kill(os.getpid(), signal.SIGKILL)
     if die_in_epoch >= 0: Checkpoint.on_train_batch_end = die
     table, images = toy()
-    recipe = {"scratch": SCRATCH, "cached": FROZEN, "uncached": FROZEN, "half": replace(FROZEN, cache_dtype="float16", views=Views(2))}[kind]
+    recipe = {"scratch": SCRATCH, "mixed": MIXED, "cached": FROZEN, "uncached": FROZEN, "half": replace(FROZEN, cache_dtype="float16", views=Views(2))}[kind]
     fit = fit_recipe(recipe, table, images, out, weights=weights or None, cached=kind != "uncached", folder=f"{out}/cache", verbose=0)
     fit.history.to_csv(Path(out) / "history.csv", index=False)
     np.savez(Path(out) / "result.npz", *fit.model.get_weights(), probabilities=fit.probabilities)
