@@ -100,7 +100,7 @@ cam_gallery(trials[-1]);
 TODO: does the network earn its cost? Name the split, the folds and the interval.
 %% py
 #| hide
-import nbdev; nbdev.nbdev_export()
+import nbdev; nbdev.$export()
 """
 
 # %% ../nbs/24c_recipe_template.ipynb #b6c63a4b
@@ -112,7 +112,8 @@ def recipe_cells(
     "The cells of a new recipe notebook."
     from skin_nb.backbones import get_backbone
     if not re.fullmatch("[a-z][a-z0-9_]*", name): raise DataError(Problem("name", None, repr(name), "small letters, digits and _, such as resnet101", "Choose such a name."))
-    text = Template(TEMPLATE).substitute(name=name, title=backbone, backbone=get_backbone(backbone).name, number=number)
+    text = Template(TEMPLATE).substitute(name=name, title=backbone, backbone=get_backbone(backbone).name, number=number,
+                                         export="nbdev_" "export")  # nbdev_test skips cells with that word in one piece
     parts = re.split(r"^%% (md|py)(?: (\w+))?\n", text, flags=re.M)[1:]
     return [(kind, [tag] if tag else [], body.strip("\n")) for kind, tag, body in zip(parts[::3], parts[1::3], parts[2::3])]
 
