@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['BACKBONES', 'IMAGENET_MEAN', 'IMAGENET_STD', 'CAFFE_MEAN', 'Backbone', 'get_backbone', 'preprocess', 'custom_cnn',
-           'Weights', 'find_weights', 'build_backbone', 'load_into', 'swap_depthwise', 'calibrate_batch_norm']
+           'Weights', 'find_weights', 'build_backbone', 'load_into', 'swap_depthwise', 'MatmulDepthwise',
+           'training_copy', 'calibrate_batch_norm']
 
 # %% ../nbs/20_backbones.ipynb #dbb80092
 import re
@@ -162,6 +163,51 @@ def swap_depthwise(
         if type(new) is not type(old): w[0] = w[0].transpose(0, 1, 3, 2)  # (h, w, 1, channels) -> (h, w, channels, 1)
         new.set_weights(w)
     return fast
+
+# %% ../nbs/20_backbones.ipynb #cdc55e30
+def _tap_table(size, kernel, strides, padding):
+    "(outputs * inputs, taps) float32: 1 where a tap of the kernel joins an output position to an input position."
+    def axis(n, k, s):
+        outputs = -(-n // s) if padding == "same" else (n - k) // s + 1
+        before = max((outputs - 1) * s + k - n, 0) // 2 if padding == "same" else 0
+        return np.arange(n)[:, None] - (np.arange(outputs) * s - before)[:, None, None] == np.arange(k)  # (outputs, n, k)
+    joined = np.einsum("opi,qrj->oqprij", *map(axis, size, kernel, strides))
+    return joined.reshape(-1, np.prod(kernel)).astype("float32")
+
+class MatmulDepthwise(layers.DepthwiseConv2D):
+    "A depthwise convolution of small maps whose gradients are matrix products."
+    def call(self, x):
+        h, w, c = x.shape[1:]
+        table = _tap_table((h, w), self.kernel_size, self.strides, self.padding)
+        convolve = lambda x, k: ops.depthwise_conv(x, k, self.strides, self.padding)
+        by_channel = lambda a: ops.reshape(ops.transpose(ops.reshape(a, (-1, c))), (c, -1, int(np.prod(a.shape[1:3]))))
+        @ops.custom_gradient
+        def f(x, kernel):
+            y = convolve(x, kernel)
+            def gradients(*args, upstream=None):
+                g = args[0] if upstream is None else upstream
+                pairs = ops.matmul(ops.transpose(by_channel(g), (0, 2, 1)), by_channel(x))  # (c, outputs, inputs)
+                dk = ops.matmul(ops.reshape(ops.cast(pairs, "float32"), (c, -1)), table)
+                if self.padding == "same" and set(self.strides) == {1} and all(k % 2 for k in self.kernel_size): dx = convolve(g, ops.flip(kernel, (0, 1)))
+                else:
+                    spread = ops.matmul(table, ops.reshape(ops.cast(kernel, "float32"), (-1, c)))
+                    spread = ops.cast(ops.transpose(ops.reshape(spread, (-1, h * w, c)), (2, 0, 1)), g.dtype)  # (c, outputs, inputs)
+                    dx = ops.reshape(ops.transpose(ops.reshape(ops.matmul(by_channel(g), spread), (c, -1))), (-1, h, w, c))
+                return dx, ops.cast(ops.reshape(ops.transpose(dk), (*self.kernel_size, c, 1)), kernel.dtype)
+            return y, gradients
+        y = f(x, ops.cast(self.kernel, x.dtype))
+        return self.activation(y if self.bias is None else y + ops.cast(self.bias, y.dtype))
+
+def training_copy(
+    net: keras.Model,  # flat
+    largest: int = 256,  # positions of a map, above which the library's gradient is used
+) -> keras.Model:  # with weights of its own; `net` itself where there is nothing to gain or a GPU is at hand
+    "A copy of a network whose depthwise convolutions of small maps train faster on CPUs."
+    def small(l): return type(l) is layers.DepthwiseConv2D and l.trainable and np.prod(l.input.shape[1:3]) <= largest and set(l.dilation_rate) == {1} and l.depth_multiplier == 1
+    if keras.distribution.list_devices("gpu") or not any(map(small, net.layers)): return net
+    copy = keras.models.clone_model(net, clone_function=lambda l: (MatmulDepthwise if small(l) else type(l)).from_config(l.get_config()))
+    copy.set_weights(net.get_weights())
+    return copy
 
 # %% ../nbs/20_backbones.ipynb #bdfce88c
 def calibrate_batch_norm(

@@ -70,7 +70,7 @@ class Trial:
 
 SPLITS = {"image": lambda table, fold: split_by_image(table), "lesion": lambda table, fold: split_by_lesion(table, fold)}
 
-# %% ../nbs/24a_experiments.ipynb #f2fff42c
+# %% ../nbs/24a_experiments.ipynb #386dcf6c
 def run_trial(
     recipe,  # `Recipe`
     split: str,  # a key of `SPLITS`
@@ -85,7 +85,8 @@ def run_trial(
     from skin_nb.training import fit_recipe
     profile, sample = profile if isinstance(profile, Profile) else get_profile(profile), table.attrs.get("dataset") == "sample"
     recipe, words, note = adapt_recipe(recipe if seed is None else replace(recipe, seed=seed), profile, weights, sample)
-    folder = Path(out) / (recipe.protocol if (recipe.protocol, split) in (("published", "image"), ("honest", "lesion")) else f"{recipe.protocol}_{split}")
+    where = recipe.protocol if (recipe.protocol, split) in (("published", "image"), ("honest", "lesion")) else f"{recipe.protocol}_{split}"
+    folder = Path(out) / (where if Path(out).name.endswith(recipe.name) else f"{recipe.name}_{where}")  # a notebook's further recipes say their name
     folds = (0,) if split == "image" else tuple(folds) or (profile.folds[:1] if recipe.scratch else profile.folds)
     images, rows, tables, first = decode_images(table, recipe.size), [], [], None
     for fold in folds:

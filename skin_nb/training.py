@@ -7,7 +7,7 @@ __all__ = ['Stage', 'Recipe', 'cap_recipe', 'build_model', 'set_trainable', 'mak
            'class_weights', 'MixedBatches', 'SeedByEpoch', 'Checkpoint', 'Fit', 'predict_images', 'fit_recipe',
            'save_model', 'load_model', 'predict_folder_table']
 
-# %% ../nbs/21_training.ipynb #fa433489
+# %% ../nbs/21_training.ipynb #a71ec127
 import dataclasses, json, time, warnings, zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np, pandas as pd
 from .core import CLASSES, bars, DataError, MemoryPeak, Problem, Profile, content_key, replacing, set_seed
 from .images import augmentation, decode_images, follow_epoch, make_batches
 from .preparation import MetadataEncoder, encode_metadata, fit_metadata
-from .backbones import build_backbone, calibrate_batch_norm, find_weights, get_backbone
+from .backbones import build_backbone, calibrate_batch_norm, find_weights, get_backbone, training_copy
 from .prefix import Views, between, cache_features, cut_model, find_cut, image_source, silence_dropout
 
 # %% ../nbs/21_training.ipynb #02429c0f
@@ -331,7 +331,7 @@ def fit_recipe(
         probabilities = run.predict()
     return Fit(recipe, run.model, probabilities, run.rest, history, run.cuts, time.perf_counter() - begun, peak.mb, run.model.count_params(), run.encoder)
 
-# %% ../nbs/21_training.ipynb #36729725
+# %% ../nbs/21_training.ipynb #9ef5c547
 class _Run:
     "The state that the stages of one training share."
     def __init__(self, recipe, table, images, parts, out, weights, cached, folder, verbose):
@@ -375,8 +375,10 @@ class _Run:
         labels = np.eye(len(CLASSES), dtype="float32")[self.y] if r.mixup else self.y
         batches = make_batches(inputs, self.drawn, labels, weights, r.batch, shuffle=True, seed=r.seed, rows_per_epoch=r.rows_per_epoch)
         valid = make_batches(inputs, self.valid, labels, batch_size=256 if name == "features" else 64)
-        net = self.net if name == "features" else _augmented(self.model, r)
+        trained = training_copy(self.net)
+        net = trained if name == "features" else _augmented(trained, r)
         history = _fit_stage(net, stage, batches, valid, make_loss(r, self.prior), r, self.out / f"stage{n}.ckpt.npz", content_key(self.key, n), self.verbose)
+        if trained is not self.net: self.net.set_weights(trained.get_weights())
         return pd.DataFrame(history).assign(stage=n)
 
     def predict(self):

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['AS_PUBLISHED', 'HONEST']
 
-# %% ../../nbs/33_resnet50v2.ipynb #09ba44c9
+# %% ../../nbs/33_resnet50v2.ipynb #33694c4a
 from ..training import Recipe, Stage
 from ..prefix import Views
+from ..networks import honest_recipe
 
 # %% ../../nbs/33_resnet50v2.ipynb #f1c9e45a
 AS_PUBLISHED = Recipe("resnet50v2", "ResNet50V2", 224, (Stage(20, 1e-4),), protocol="published",
                       dense=(256, 128), dropout=.5, balance="oversample", views=Views(4))
 
-# %% ../../nbs/33_resnet50v2.ipynb #8ff8e971
-HONEST = Recipe("resnet50v2", "ResNet50V2", 224, (Stage(20, 1e-3, patience=6, cosine=True),),
-                normalise=True, dense=(256,), dropout=.5, logit_adjustment=1., views=Views(2))
+# %% ../../nbs/33_resnet50v2.ipynb #fc0d6be1
+HONEST = honest_recipe("resnet50v2", "ResNet50V2")
