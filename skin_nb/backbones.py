@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BACKBONES', 'IMAGENET_MEAN', 'IMAGENET_STD', 'CAFFE_MEAN', 'Backbone', 'get_backbone', 'preprocess', 'custom_cnn',
-           'Weights', 'find_weights', 'build_backbone', 'load_into', 'swap_depthwise', 'MatmulDepthwise',
+           'Weights', 'find_weights', 'build_backbone', 'load_into', 'swap_depthwise', 'MatmulDepthwise', 'on_cpu',
            'training_copy', 'calibrate_batch_norm']
 
 # %% ../nbs/20_backbones.ipynb #dbb80092
@@ -164,7 +164,7 @@ def swap_depthwise(
         new.set_weights(w)
     return fast
 
-# %% ../nbs/20_backbones.ipynb #cdc55e30
+# %% ../nbs/20_backbones.ipynb #43e9d0e1
 def _tap_table(size, kernel, strides, padding):
     "(outputs * inputs, taps) float32: 1 where a tap of the kernel joins an output position to an input position."
     def axis(n, k, s):
@@ -174,6 +174,7 @@ def _tap_table(size, kernel, strides, padding):
     joined = np.einsum("opi,qrj->oqprij", *map(axis, size, kernel, strides))
     return joined.reshape(-1, np.prod(kernel)).astype("float32")
 
+# %% ../nbs/20_backbones.ipynb #4f970043
 class MatmulDepthwise(layers.DepthwiseConv2D):
     "A depthwise convolution of small maps whose gradients are matrix products."
     def call(self, x):
@@ -198,14 +199,19 @@ class MatmulDepthwise(layers.DepthwiseConv2D):
         y = f(x, ops.cast(self.kernel, x.dtype))
         return self.activation(y if self.bias is None else y + ops.cast(self.bias, y.dtype))
 
+# %% ../nbs/20_backbones.ipynb #8972799a
+def on_cpu() -> bool: return keras.distribution.list_devices()[0].startswith("cpu")  # Keras lists accelerators where there are any
+
 def training_copy(
     net: keras.Model,  # flat
     largest: int = 256,  # positions of a map, above which the library's gradient is used
 ) -> keras.Model:  # with weights of its own; `net` itself where there is nothing to gain or a GPU is at hand
     "A copy of a network whose depthwise convolutions of small maps train faster on CPUs."
     def small(l): return type(l) is layers.DepthwiseConv2D and l.trainable and np.prod(l.input.shape[1:3]) <= largest and set(l.dilation_rate) == {1} and l.depth_multiplier == 1
-    if keras.distribution.list_devices("gpu") or not any(map(small, net.layers)): return net
-    copy = keras.models.clone_model(net, clone_function=lambda l: (MatmulDepthwise if small(l) else type(l)).from_config(l.get_config()))
+    if not on_cpu() or not any(map(small, net.layers)): return net
+    fresh = lambda name, t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=name)
+    inputs = {k: fresh(k, t) for k, t in net.input.items()} if isinstance(net.input, dict) else fresh(net.input.name, net.input)
+    copy = keras.models.clone_model(net, inputs, lambda l: (MatmulDepthwise if small(l) else type(l)).from_config(l.get_config()))
     copy.set_weights(net.get_weights())
     return copy
 

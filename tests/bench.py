@@ -72,6 +72,7 @@ def road(table, weights, work):
 def step(table, weights, work):
     "One fine-tuning step with cached prefix and without."
     import keras, numpy as np
+    from skin_nb.backbones import training_copy
     from skin_nb.prefix import cut_model, find_cut
     from skin_nb.training import Recipe, Stage, build_model, set_trainable
     for net, size, unfreeze, bar in ("EfficientNetB1", 384, 40, 2.5), ("EfficientNetV2S", 224, .3, 2.):
@@ -81,10 +82,13 @@ def step(table, weights, work):
         prefix, suffix = cut_model(model, cut.layer)
         x, y = np.random.default_rng(0).integers(0, 256, (16, size, size, 3)).astype("float32"), np.arange(16) % 7
         features = prefix.predict_on_batch(x)
-        for m in model, suffix: m.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy")
+        quick = training_copy(suffix)  # as fit_recipe does
+        for m in model, suffix, quick: m.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy")
         print(f"fine-tuning {net} at {size} px, top {unfreeze}: cut at {cut.layer}, {cut.kb:.0f} kB an image, {cut.remaining:.0%} of the multiply-accumulates remain")
-        a, b = alternate(lambda: model.train_on_batch(x, y), lambda: suffix.train_on_batch(features, y), runs=7)
+        a, b = alternate(lambda: model.train_on_batch(x, y), lambda: quick.train_on_batch(features, y), runs=7)
+        suffix.train_on_batch(features, y)
         old, new = show("whole network in every step", 16, a), show("behind the cut", 16, b)
+        show("behind the cut, with the library's depthwise gradients", 16, [timed(lambda: suffix.train_on_batch(features, y)) for _ in range(7)])
         verdict("step", new / old, bar)
 
 def epochs(table, weights, work):

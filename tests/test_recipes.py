@@ -24,15 +24,44 @@ def test_resnet50v2_has_the_published_parameters():
     trainable(model, backbone, r.stages[0].unfreeze)
     assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == 558_343
 
+def test_multimodal_head_and_metadata_branch():
+    model, _, r = build("efficientnet_b1", 64)
+    branch, logits = model.get_layer("metadata_dense"), model.get_layer("logits")
+    assert branch.units == 32 and branch.activation.__name__ == "relu" and branch.kernel.shape[0] == 17
+    assert logits.kernel.shape == (1280 + 32, 7)  # both branches straight into the softmax
+    assert not [l for l in model.layers if l.name.startswith("head_")]
+
+def test_multimodal_unfreezes_exactly_the_top_40_layers():
+    model, backbone, r = build("efficientnet_b1", 64)
+    assert [s.unfreeze for s in r.stages] == [0, 40] and [s.learning_rate for s in r.stages] == [1e-3, 1e-5]
+    moving, norms = trainable(model, backbone, 40) & set(backbone), {n for n in backbone[-40:] if "bn" in n}
+    assert norms and moving == {n for n in backbone[-40:] if model.get_layer(n).weights} - norms  # batch norm infers
+
+def test_v2s_unfreezes_exactly_the_top_30_percent():
+    model, backbone, r = build("efficientnet_v2s", 64)
+    assert len(backbone) == 513 and [s.unfreeze for s in r.stages] == [0, .3]
+    top = backbone[int(513 * .7):]
+    moving = trainable(model, backbone, .3) & set(backbone)
+    assert len(top) == 154 and moving == {n for n in top if model.get_layer(n).weights and "bn" not in n}
+    assert model.get_layer("head_dropout").rate == .3 and model.get_layer("logits").kernel.shape == (1280, 7)
+
+def test_three_networks_share_one_frozen_protocol():
+    inception, dense, convnext = (recipe(m) for m in ("inception_resnet_v2", "densenet121", "convnext_small"))
+    for other in dense, convnext: assert dataclasses.replace(other, name=inception.name, backbone=inception.backbone) == inception
+    assert [s.unfreeze for s in inception.stages] == [0] and inception.stages[0].patience and inception.balance == "class_weight" and inception.size == 224
+    model, backbone, r = build("densenet121", 64)
+    assert trainable(model, backbone, 0) == {"logits"}
+
 @pytest.mark.parametrize("module, size, batch, dense, dropout, rates, balance", [
     ("custom_cnn", 224, 32, (256,), .5, [1e-4], "oversample"),
     ("efficientnet_b0", 224, 32, (256, 128), .5, [1e-4], "oversample"),
     ("resnet50", 224, 32, (), 0, [1e-5], None),
-    ("resnet50v2", 224, 32, (256, 128), .5, [1e-4], "oversample")])
+    ("resnet50v2", 224, 32, (256, 128), .5, [1e-4], "oversample"),
+    ("efficientnet_b1", 384, 16, (), 0, [1e-3, 1e-5], "class_weight")])
 def test_settings_as_published(module, size, batch, dense, dropout, rates, balance):
     r = recipe(module)
     assert (r.size, r.batch, r.dense, r.dropout, [s.learning_rate for s in r.stages], r.balance) == (size, batch, dense, dropout, rates, balance)
-    assert r.protocol == "published" and all(s.epochs == 20 for s in r.stages)
+    assert r.protocol == "published" and all(s.epochs == 20 for s in r.stages) == (module != "efficientnet_b1")
 
 def test_custom_cnn_has_the_published_layers():
     model, _, _ = build("custom_cnn")
@@ -46,7 +75,7 @@ def test_resnet50_learns_from_350_images():
     y = np.repeat(np.arange(7), [261, 412, 878, 92, 890, 5364, 115])
     assert np.bincount(y[limit_rows(np.arange(len(y)), y, r.per_class, r.seed)]).tolist() == [50] * 7
 
-@pytest.mark.parametrize("module", ["custom_cnn", "efficientnet_b0", "resnet50", "resnet50v2", "mobilenet_v2", "efficientnet_b4"])
+@pytest.mark.parametrize("module", ["custom_cnn", "efficientnet_b0", "resnet50", "resnet50v2", "efficientnet_b1", "efficientnet_v2s", "inception_resnet_v2", "densenet121", "convnext_small", "mobilenet_v2", "efficientnet_b4"])
 def test_honest_recipes_handle_the_imbalance_in_the_loss(module):
     r = recipe(module, "HONEST")
     assert r.protocol == "honest" and r.logit_adjustment == 1 and r.balance is None
