@@ -199,7 +199,7 @@ class MatmulDepthwise(layers.DepthwiseConv2D):
         y = f(x, ops.cast(self.kernel, x.dtype))
         return self.activation(y if self.bias is None else y + ops.cast(self.bias, y.dtype))
 
-# %% ../nbs/20_backbones.ipynb #8972799a
+# %% ../nbs/20_backbones.ipynb #ac93f5ab
 def on_cpu() -> bool: return keras.distribution.list_devices()[0].startswith("cpu")  # Keras lists accelerators where there are any
 
 def training_copy(
@@ -211,7 +211,8 @@ def training_copy(
     if not on_cpu() or not any(map(small, net.layers)): return net
     fresh = lambda name, t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=name)
     inputs = {k: fresh(k, t) for k, t in net.input.items()} if isinstance(net.input, dict) else fresh(net.input.name, net.input)
-    copy = keras.models.clone_model(net, inputs, lambda l: (MatmulDepthwise if small(l) else type(l)).from_config(l.get_config()))
+    plain = keras.Model(net.input, net.output, name=net.name)  # not compiled: clone_model would copy that too, and can't
+    copy = keras.models.clone_model(plain, inputs, lambda l: (MatmulDepthwise if small(l) else type(l)).from_config(l.get_config()))
     copy.set_weights(net.get_weights())
     return copy
 
