@@ -199,7 +199,7 @@ class MatmulDepthwise(layers.DepthwiseConv2D):
         y = f(x, ops.cast(self.kernel, x.dtype))
         return self.activation(y if self.bias is None else y + ops.cast(self.bias, y.dtype))
 
-# %% ../nbs/20_backbones.ipynb #ac93f5ab
+# %% ../nbs/20_backbones.ipynb #e7914ef7
 def on_cpu() -> bool: return keras.distribution.list_devices()[0].startswith("cpu")  # Keras lists accelerators where there are any
 
 def training_copy(
@@ -209,10 +209,11 @@ def training_copy(
     "A copy of a network whose depthwise convolutions of small maps train faster on CPUs."
     def small(l): return type(l) is layers.DepthwiseConv2D and l.trainable and np.prod(l.input.shape[1:3]) <= largest and set(l.dilation_rate) == {1} and l.depth_multiplier == 1
     if not on_cpu() or not any(map(small, net.layers)): return net
-    fresh = lambda name, t: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=name)
-    inputs = {k: fresh(k, t) for k, t in net.input.items()} if isinstance(net.input, dict) else fresh(net.input.name, net.input)
-    plain = keras.Model(net.input, net.output, name=net.name)  # not compiled: clone_model would copy that too, and can't
-    copy = keras.models.clone_model(plain, inputs, lambda l: (MatmulDepthwise if small(l) else type(l)).from_config(l.get_config()))
+    old = net.input if isinstance(net.input, dict) else {net.input.name: net.input}
+    new = {k: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=k) for k, t in old.items()}
+    plain = keras.Model(list(old.values()), net.output)  # not compiled: clone_model would copy that too, and can't
+    layered = keras.models.clone_model(plain, list(new.values()), lambda l: (MatmulDepthwise if small(l) else type(l)).from_config(l.get_config()))
+    copy = keras.Model(new if isinstance(net.input, dict) else list(new.values())[0], layered.output, name=net.name)
     copy.set_weights(net.get_weights())
     return copy
 

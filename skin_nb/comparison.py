@@ -19,11 +19,11 @@ from .evaluation import bootstrap_scores, confusion_scores, split_arrays, weight
 from .networks import cost_table
 from .training import Recipe, build_model
 
-# %% ../nbs/39_comparison.ipynb #e77915b9
+# %% ../nbs/39_comparison.ipynb #db52a08e
 def package_recipes() -> list:  # of `Recipe`
     "Every recipe of the package."
     modules = [import_module(f"skin_nb.recipes.{m.name}") for m in iter_modules(recipes.__path__)]
-    return [r for m in modules for r in vars(m).values() if isinstance(r, Recipe)]
+    return list(dict.fromkeys(r for m in modules for r in vars(m).values() if isinstance(r, Recipe)))  # some modules import another's
 
 def forward_rate(
     recipe: Recipe,
