@@ -164,55 +164,48 @@ def swap_depthwise(
         new.set_weights(w)
     return fast
 
-# %% ../nbs/20_backbones.ipynb #43e9d0e1
-def _tap_table(size, kernel, strides, padding):
-    "(outputs * inputs, taps) float32: 1 where a tap of the kernel joins an output position to an input position."
-    def axis(n, k, s):
-        outputs = -(-n // s) if padding == "same" else (n - k) // s + 1
-        before = max((outputs - 1) * s + k - n, 0) // 2 if padding == "same" else 0
-        return np.arange(n)[:, None] - (np.arange(outputs) * s - before)[:, None, None] == np.arange(k)  # (outputs, n, k)
-    joined = np.einsum("opi,qrj->oqprij", *map(axis, size, kernel, strides))
-    return joined.reshape(-1, np.prod(kernel)).astype("float32")
+# %% ../nbs/20_backbones.ipynb #392cbf1b
+def _tap_table(size, kernel):
+    "(positions * positions, taps) float32: 1 where a tap of the kernel joins an output position to an input position."
+    joined = lambda n, k: np.arange(n)[:, None] - np.arange(n)[:, None, None] + k // 2 == np.arange(k)  # (outputs, inputs, taps) along one side
+    return np.einsum("opi,qrj->oqprij", *map(joined, size, kernel)).reshape(-1, np.prod(kernel)).astype("float32")
 
-# %% ../nbs/20_backbones.ipynb #4f970043
+# %% ../nbs/20_backbones.ipynb #3c4437ce
 class MatmulDepthwise(layers.DepthwiseConv2D):
-    "A depthwise convolution of small maps whose gradients are matrix products."
+    "A depthwise convolution of small maps whose kernel gradient is a matrix product: stride 1, odd kernel, padding `same`."
     def call(self, x):
         h, w, c = x.shape[1:]
-        table = _tap_table((h, w), self.kernel_size, self.strides, self.padding)
-        convolve = lambda x, k: ops.depthwise_conv(x, k, self.strides, self.padding)
-        by_channel = lambda a: ops.reshape(ops.transpose(ops.reshape(a, (-1, c))), (c, -1, int(np.prod(a.shape[1:3]))))
+        table = _tap_table((h, w), self.kernel_size)
+        convolve = lambda x, k: ops.depthwise_conv(x, k, 1, "same")
+        by_channel = lambda a: ops.reshape(ops.transpose(ops.reshape(a, (-1, c))), (c, -1, h * w))
         @ops.custom_gradient
         def f(x, kernel):
-            y = convolve(x, kernel)
             def gradients(*args, upstream=None):
                 g = args[0] if upstream is None else upstream
                 pairs = ops.matmul(ops.transpose(by_channel(g), (0, 2, 1)), by_channel(x))  # (c, outputs, inputs)
-                dk = ops.matmul(ops.reshape(ops.cast(pairs, "float32"), (c, -1)), table)
-                if self.padding == "same" and set(self.strides) == {1} and all(k % 2 for k in self.kernel_size): dx = convolve(g, ops.flip(kernel, (0, 1)))
-                else:
-                    spread = ops.matmul(table, ops.reshape(ops.cast(kernel, "float32"), (-1, c)))
-                    spread = ops.cast(ops.transpose(ops.reshape(spread, (-1, h * w, c)), (2, 0, 1)), g.dtype)  # (c, outputs, inputs)
-                    dx = ops.reshape(ops.transpose(ops.reshape(ops.matmul(by_channel(g), spread), (c, -1))), (-1, h, w, c))
-                return dx, ops.cast(ops.reshape(ops.transpose(dk), (*self.kernel_size, c, 1)), kernel.dtype)
-            return y, gradients
+                dk = ops.transpose(ops.matmul(ops.reshape(ops.cast(pairs, "float32"), (c, -1)), table))
+                return convolve(g, ops.flip(kernel, (0, 1))), ops.cast(ops.reshape(dk, kernel.shape), kernel.dtype)
+            return convolve(x, kernel), gradients
         y = f(x, ops.cast(self.kernel, x.dtype))
         return self.activation(y if self.bias is None else y + ops.cast(self.bias, y.dtype))
 
-# %% ../nbs/20_backbones.ipynb #e7914ef7
+# %% ../nbs/20_backbones.ipynb #63a96737
 def on_cpu() -> bool: return keras.distribution.list_devices()[0].startswith("cpu")  # Keras lists accelerators where there are any
+
+def _gains(l):
+    "Whether a layer trains faster as `MatmulDepthwise`."
+    return (type(l) is layers.DepthwiseConv2D and l.trainable and min(l.kernel_size) >= 5 and all(k % 2 for k in l.kernel_size) and l.padding == "same"
+            and {*l.strides, *l.dilation_rate, l.depth_multiplier} == {1} and np.prod(l.input.shape[1:3]) <= 64)
 
 def training_copy(
     net: keras.Model,  # flat
-    largest: int = 256,  # positions of a map, above which the library's gradient is used
 ) -> keras.Model:  # with weights of its own; `net` itself where there is nothing to gain or a GPU is at hand
     "A copy of a network whose depthwise convolutions of small maps train faster on CPUs."
-    def small(l): return type(l) is layers.DepthwiseConv2D and l.trainable and np.prod(l.input.shape[1:3]) <= largest and set(l.dilation_rate) == {1} and l.depth_multiplier == 1
-    if not on_cpu() or not any(map(small, net.layers)): return net
+    if not on_cpu() or not any(map(_gains, net.layers)): return net
     old = net.input if isinstance(net.input, dict) else {net.input.name: net.input}
     new = {k: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=k) for k, t in old.items()}
     plain = keras.Model(list(old.values()), net.output)  # not compiled: clone_model would copy that too, and can't
-    layered = keras.models.clone_model(plain, list(new.values()), lambda l: (MatmulDepthwise if small(l) else type(l)).from_config(l.get_config()))
+    layered = keras.models.clone_model(plain, list(new.values()), lambda l: (MatmulDepthwise if _gains(l) else type(l)).from_config(l.get_config()))
     copy = keras.Model(new if isinstance(net.input, dict) else list(new.values())[0], layered.output, name=net.name)
     copy.set_weights(net.get_weights())
     return copy
