@@ -97,7 +97,7 @@ def plot_pictures(
     ax.legend(title="picture", bbox_to_anchor=(1.01, 1), loc="upper left", frameon=False, fontsize=8)
     return ax
 
-# %% ../nbs/12_smote.ipynb #359b63e2
+# %% ../nbs/12_smote.ipynb #a61e0007
 def check_pictures(
     rows: pd.DataFrame,  # image_id, dx, picture_dx
 ) -> pd.DataFrame:  # the same
@@ -106,7 +106,7 @@ def check_pictures(
     if len(wrong):
         first = wrong.iloc[0]
         raise DataError(Problem("training part", first.image_id, f"{len(wrong):,} of {len(rows):,} rows with a picture of another class (here {first.picture_dx} labelled {first.dx})",
-                                "pictures that keep their labels", "Pair every row with a picture of its own class."))
+                                "pictures that keep their labels", "Balance with class weights, or repeat whole rows: picture and label together."))
     return rows
 
 # %% ../nbs/12_smote.ipynb #71e29c66

@@ -11,12 +11,12 @@ __all__ = ['RANGES', 'KNOWN_AFTERWARDS', 'ISIC_ORDER', 'PITFALLS', 'check_pairin
            'choices', 'measure_headline', 'measure_choice', 'measure_order', 'measure_split', 'Pitfall', 'price',
            'effect', 'cost_table']
 
-# %% ../nbs/51_pitfalls.ipynb #cc478c72
+# %% ../nbs/51_pitfalls.ipynb #c2373952
 import functools
 from dataclasses import dataclass
 from typing import Callable
 import numpy as np, pandas as pd
-from .balancing import STRATEGIES
+from .balancing import STRATEGIES, check_pictures
 from .core import CLASSES, DataError, Problem, bars
 from .evaluation import confusion_scores, split_arrays, weighted_confusion
 from .heads import Lesson, PENALTIES, fit_split, frozen_features, frozen_network, reduce_features
@@ -28,18 +28,13 @@ def _refuse(what, found, expected, fix, row=None): raise DataError(Problem(what,
 
 def _some(values, n=3): return ", ".join(map(str, list(values)[:n])) + (", …" if len(values) > n else "")
 
-# %% ../nbs/51_pitfalls.ipynb #932ea6b7
+# %% ../nbs/51_pitfalls.ipynb #f11826f8
 def check_pairing(
     rows: pd.DataFrame,  # image_id and dx of every training row, after whatever balanced them
     table: pd.DataFrame,  # image_id and dx as read from the data set
 ):
     "Every training row must carry the label of the picture it shows."
-    truth = rows.image_id.map(table.set_index("image_id").dx)
-    wrong = rows[truth.to_numpy(object) != rows.dx.to_numpy(object)]
-    if len(wrong):
-        found = f"{len(wrong):,} of {len(rows):,} rows labelled otherwise than their picture (first as {wrong.dx.iloc[0]})"
-        _refuse("training rows", found, "the label of the picture",
-                "Balance with class weights, or repeat whole rows: picture and label together.", wrong.image_id.iloc[0])
+    check_pictures(rows.assign(picture_dx=rows.image_id.map(table.set_index("image_id").dx).to_numpy()))
 
 # %% ../nbs/51_pitfalls.ipynb #ed5c2e0b
 def _private_columns(x):
