@@ -118,6 +118,7 @@ class Profile:
     name: str
     size: int | None = None  # pixels; None: the recipe's own
     epochs: int | None = None  # cap on epochs of a stage
+    tuned_epochs: int | None = None  # the same where a part of the backbone trains; None: as `epochs`
     scratch_epochs: int | None = None  # the same where the whole network trains
     scratch_rows: int | None = None  # cap on rows per epoch where the whole network trains
     scratch_size: int | None = None  # pixels, for networks trained from scratch because their weights are missing
@@ -126,7 +127,7 @@ class Profile:
     views: int | None = None  # cap on cached views of an image
 
 PROFILES = {p.name: p for p in (
-    Profile("sample", size=64, epochs=8, scratch_epochs=6, rows=600, views=2),
+    Profile("sample", size=64, epochs=8, tuned_epochs=4, scratch_epochs=6, rows=600, views=2),
     Profile("two_core", scratch_epochs=4, scratch_rows=8012, scratch_size=112, folds=(0, 1, 2, 3, 4)),
     Profile("full", folds=(0, 1, 2, 3, 4)))}
 

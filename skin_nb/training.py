@@ -52,6 +52,7 @@ class Recipe:
     focal: float = 0.  # gamma of the focal loss (Lin et al. 2017, arXiv:1708.02002); 0: cross-entropy
     per_class: int | None = None  # train on at most so many images of each class
     mixup: float = 0.  # alpha of mixup (Zhang et al. 2018, arXiv:1710.09412), on whatever is trained on: features or pictures; 0: none
+    clip: float = 0.  # longest gradient of a step, as the norm over all weights (Pascanu et al. 2013, arXiv:1211.5063); 0: any length
     ema: float = 0.  # momentum of the moving average of the weights that is kept in the end, in stages without `patience`; 0: none
     balance: str | None = None  # None, "class_weight", "oversample" (every class as often as the largest) or "sqrt" (in proportion to the roots of the class sizes)
     augment: tuple = ()  # keyword pairs for `augmentation`, used where images are trained on directly
@@ -72,7 +73,7 @@ def cap_recipe(
 ) -> tuple:  # (Recipe, str): the capped recipe, and what was capped
     "Reduce a recipe to what a profile allows."
     def cap_stage(s):
-        most = profile.scratch_epochs if recipe.scratch or s.unfreeze == "all" else profile.epochs
+        most = profile.scratch_epochs if recipe.scratch or s.unfreeze == "all" else s.unfreeze and profile.tuned_epochs or profile.epochs
         return replace(s, epochs=min(s.epochs, most or s.epochs))
     size = min(recipe.size, max(profile.size or recipe.size, get_backbone(recipe.backbone).smallest))
     views = min(recipe.views.count, profile.views or recipe.views.count)
@@ -247,17 +248,17 @@ class Checkpoint(keras.callbacks.Callback):
             with open(tmp, "wb") as f: np.savez(f, key=self.key, json=json.dumps(state, default=float), **arrays)
 
 # %% ../nbs/21_training.ipynb #70482295
-def _optimizer(stage, steps, ema=0.):
+def _optimizer(stage, steps, recipe):
     rate = stage.learning_rate
     if stage.cosine:
         total = max(1, steps * stage.epochs); warm = max(1, total // 20)
         rate = keras.optimizers.schedules.CosineDecay(rate / 20, total - warm, warmup_target=rate, warmup_steps=warm)
-    return keras.optimizers.Adam(rate, use_ema=bool(ema), ema_momentum=ema or .99)  # Keras puts the averages into the model when `fit` ends
+    return keras.optimizers.Adam(rate, global_clipnorm=recipe.clip or None, use_ema=bool(recipe.ema), ema_momentum=recipe.ema or .99)  # Keras puts the averages into the model when `fit` ends
 
 def _fit_stage(net, stage, batches, valid, loss, recipe, path, key, verbose):
     "Train `net` for one stage, from its checkpoint if there is one; returns the history."
     short = net.name == "suffix" and net.count_params() < 5e6  # steps so short that starting them one by one would take longer than they do
-    net.compile(_optimizer(stage, len(batches), recipe.ema), loss, metrics=["accuracy"], steps_per_execution=8 if short else 1)
+    net.compile(_optimizer(stage, len(batches), recipe), loss, metrics=["accuracy"], steps_per_execution=8 if short else 1)
     others = [keras.callbacks.EarlyStopping("val_loss", patience=stage.patience, restore_best_weights=True)] if stage.patience else []
     if stage.plateau: others.append(keras.callbacks.ReduceLROnPlateau("val_accuracy", factor=.5, patience=stage.plateau, min_lr=1e-7))
     saver = Checkpoint(path, key, others)

@@ -118,3 +118,17 @@ def test_help_is_instant():
     "No heavy library is loaded before there is something to do."
     code = "import sys; from skin_nb.template import new_recipe_command\ntry: new_recipe_command(['--help'])\nexcept SystemExit: pass\nsys.exit(any(m in sys.modules for m in ('keras', 'tensorflow', 'pandas', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+@pytest.mark.parametrize("clip, moves", [(0., True), (1e-15, False)])
+def test_gradients_are_clipped(tmp_path, clip, moves):
+    "Adam divides by the gradient's size, but not below its epsilon of 1e-7: a gradient clipped far below that moves nothing."
+    from skin_nb.images import decode_images
+    from skin_nb.preparation import split_by_lesion
+    from skin_nb.readers import read_any
+    from skin_nb.sample import sample_folder
+    from skin_nb.training import Recipe, Stage, build_model, fit_recipe
+    table = split_by_lesion(read_any(sample_folder()))
+    r = Recipe("clipped", "CustomCNN", 32, (Stage(1, 1e-3, unfreeze="all"),), scratch=True, rows_per_epoch=64, clip=clip)
+    fit = fit_recipe(r, table, decode_images(table, 32, folder=tmp_path), tmp_path / "fit", folder=tmp_path, verbose=0)
+    before, after = (m.get_layer("logits").get_weights()[0] for m in (build_model(r)[0], fit.model))
+    assert (np.abs(after - before).max() > 1e-4) == moves and np.abs(after - before).max() < (1 if moves else 1e-7)

@@ -14,6 +14,6 @@ from ..networks import honest_recipe
 HONEST = honest_recipe("efficientnet_b4", "EfficientNetB4", views=Views(1))
 
 # %% ../../nbs/38b_efficientnet_b4.ipynb #cece2bf7
-FINE_TUNED = Recipe("efficientnet_b4_tuned", "EfficientNetB4", 224, (Stage(9, 3e-4, unfreeze="block5f_add", cosine=True),),
-                    normalise=True, dropout=.3, metadata=32, label_smoothing=.1, logit_adjustment=1., mixup=.2, ema=.99, balance="sqrt",
-                    batch=64, rows_per_epoch=8000, views=Views(4), average_views=True)
+FINE_TUNED = Recipe("efficientnet_b4_tuned", "EfficientNetB4", 224, (Stage(6, 1e-3, unfreeze="block5f_add", cosine=True),),
+                    normalise=True, dropout=.3, metadata=32, logit_adjustment=1.2, clip=1., ema=.99, batch=64,
+                    views=Views(4), average_views=True)
