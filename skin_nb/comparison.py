@@ -59,7 +59,7 @@ def pareto_front(
 
 # %% ../nbs/39_comparison.ipynb #e730375b
 def plot_pareto(
-    choices: pd.DataFrame,  # name, cost, quality; lo and hi where there are intervals
+    choices: pd.DataFrame,  # name, cost, quality; lo and hi, the ends of a line, where there are any
     cost: str = "billions of operations a picture (forward pass)",  # what `cost` is
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
@@ -70,7 +70,7 @@ def plot_pareto(
     ax.plot(front.cost, front.quality, drawstyle="steps-post", color="#0072B2", lw=1.2, label="Pareto front")
     ax.plot(c.cost, c.quality, "o", color="#D55E00", ms=7)
     for r in c.itertuples(): ax.annotate(r.name, (r.cost, r.quality), (7, 5), textcoords="offset points", fontsize=8)
-    ax.set(xscale="log", xlabel=cost, ylabel="balanced accuracy (line: 95 % interval)", xlim=(c.cost.min() / 1.5, c.cost.max() * 2.5))
+    ax.set(xscale="log", xlabel=cost, ylabel="balanced accuracy (line: lo to hi)", xlim=(c.cost.min() / 1.5, c.cost.max() * 2.5))
     ax.set_title(f"{len(front)} of {len(c)} choices lie on the front; the best costs {front.cost.iloc[-1] / front.cost.iloc[0]:.0f} times the cheapest", loc="left")
     ax.legend(frameon=False, loc="lower right")
     return ax
