@@ -11,7 +11,7 @@ from ..prefix import Views
 
 # %% ../../nbs/31_efficientnet_b0.ipynb #1494fd87
 AS_PUBLISHED = Recipe("efficientnet_b0", "EfficientNetB0", 224, (Stage(20, 1e-4),), protocol="published",
-                      dense=(256, 128), dropout=.5, balance="oversample", views=Views(4))
+                      dense=(256, 128), dropout=.5, balance="oversample", views=Views(4, zoom=.2))
 
 # %% ../../nbs/31_efficientnet_b0.ipynb #01815118
 HONEST = Recipe("efficientnet_b0", "EfficientNetB0", 224,

@@ -12,7 +12,7 @@ from ..networks import honest_recipe
 
 # %% ../../nbs/33_resnet50v2.ipynb #f1c9e45a
 AS_PUBLISHED = Recipe("resnet50v2", "ResNet50V2", 224, (Stage(20, 1e-4),), protocol="published",
-                      dense=(256, 128), dropout=.5, balance="oversample", views=Views(4))
+                      dense=(256, 128), dropout=.5, balance="oversample", views=Views(4, zoom=.2))
 
 # %% ../../nbs/33_resnet50v2.ipynb #fc0d6be1
 HONEST = honest_recipe("resnet50v2", "ResNet50V2")
