@@ -9,7 +9,9 @@ __all__ = ['SCORES', 'REFERENCES', 'fit_task', 'study_scores', 'task_rows', 'poo
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import CLASSES, DataError, PALETTE, replacing
-from .evaluation import P_COLUMNS, bootstrap_scores, calibration_error, confusion_scores, weighted_confusion
+from .predictions import P_COLUMNS
+from .evaluation import (
+    bootstrap_scores, calibration_error, confusion_scores, weighted_confusion)
 from .heads import fit_split, reduce_features
 
 # %% ../nbs/53_balancing_study.ipynb #f1589d11

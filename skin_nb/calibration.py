@@ -13,7 +13,8 @@ import warnings
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import CLASSES, MALIGNANT, PALETTE, axes, replacing, write_json
-from .evaluation import P_COLUMNS, bootstrap_scores, evaluate, split_arrays
+from .predictions import P_COLUMNS
+from .evaluation import bootstrap_scores, evaluate, split_arrays
 from .heads import as_it_is, fit_split, reduce_features
 from .understanding import age_group
 

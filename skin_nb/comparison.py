@@ -17,7 +17,8 @@ from . import recipes
 from .core import DataError, Problem, axes, replacing
 from .evaluation import bootstrap_scores, confusion_scores, split_arrays, weighted_confusion
 from .networks import cost_table
-from .training import Recipe, build_model
+from .recipe import Recipe
+from .training import build_model
 
 # %% ../nbs/39_comparison.ipynb #1cccfa29
 def package_recipes() -> list:  # of `Recipe`

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import CLASSES, Profile, SAMPLE_NOTE, get_profile, replacing, write_json
-from .evaluation import evaluate, predictions_table, write_predictions
+from .evaluation import evaluate
+from .predictions import predictions_table, write_predictions
 from .figures import score_figures
-from .images import decode_images
+from .pictures import decode_images
 from .preparation import encode_metadata, split_by_image, split_by_lesion
-from .results import result_row
+from .rows import result_row
 from .sample import sample_folder
 from .readers import read_any
 
@@ -37,7 +38,7 @@ def adapt_recipe(
 ) -> tuple:  # (Recipe, weights in words, note)
     "What will be run, and what was changed."
     from skin_nb.backbones import find_weights
-    from skin_nb.training import Stage, cap_recipe
+    from skin_nb.recipe import Stage, cap_recipe
     found, notes = find_weights(recipe.backbone, weights), []
     words = "none: from scratch" if recipe.scratch else "random, calibrated" if found.source == "random" else str(found)
     if found.source == "random" and not recipe.scratch and not sample:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Callable
 import numpy as np, pandas as pd
 from .core import CLASSES, DataError, PALETTE, Problem, axes, replacing
-from .evaluation import P_COLUMNS, bootstrap_scores, bootstrap_weights, calibration_error, disease_score, evaluate, split_arrays
+from .predictions import P_COLUMNS
+from .evaluation import (
+    bootstrap_scores, bootstrap_weights, calibration_error, disease_score, evaluate, split_arrays)
 
 # %% ../nbs/22a_evaluation_figures.ipynb #9301b176
 def _percent(share): return f"{100 * share:.0f} %"

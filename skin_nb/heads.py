@@ -12,7 +12,7 @@ from typing import Callable
 import numpy as np, pandas as pd
 from threadpoolctl import threadpool_limits
 from .core import CLASSES
-from .evaluation import predictions_table
+from .predictions import predictions_table
 
 # %% ../nbs/21b_frozen_heads.ipynb #eedf697e
 def frozen_network(
@@ -41,7 +41,7 @@ def frozen_features(
 ) -> np.ndarray:  # (N, F) float32, row i for row i of the table
     "Pooled features of a frozen backbone, computed at most once per picture."
     from skin_nb.core import bars
-    from skin_nb.images import decode_images
+    from skin_nb.pictures import decode_images
     from skin_nb.prefix import cache_features, image_source
     images, rows = decode_images(table, size), np.arange(len(table))
     network = frozen_network(images, backbone, weights, seed)

@@ -198,7 +198,7 @@ def make_lab(
     rows: int | None = None,  # use a random part of all pictures; None: all
 ) -> Lab:
     "Features, folds and reduced features."
-    from skin_nb.images import decode_images
+    from skin_nb.pictures import decode_images
     keep = np.random.default_rng(seed).permutation(len(table)) < (rows or len(table))
     parts = tuple(p.assign(split=p.split.where(keep, "spare")) for p in (split_by_lesion(table, f) for f in folds))
     x = frozen_features(table, backbone, size, weights, seed)
@@ -250,7 +250,7 @@ def measure_rescaling(lab):
     return fold_answers(lab, inputs=reduced(lab.parts, changed_features(lab, lambda a: a / 255, rows))), honest_answers(lab)
 
 def measure_validation(lab):
-    from skin_nb.images import augmentation
+    from skin_nb.batches import augmentation
     tested = [(p.split == "test").to_numpy() for p in lab.parts]
     augment = augmentation("both", seed=lab.seed)  # the published turns, zooms and flips
     x = changed_features(lab, lambda a: augment(a, training=True), np.flatnonzero(np.any(tested, axis=0)))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image
 from .core import CLASSES, PALETTE, DataError, Problem, axes, replacing, write_json
-from .images import decode_images
+from .pictures import decode_images
 from .readers import read_any
 from .understanding import data_facts
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from tqdm.auto import tqdm
 from .core import CLASSES, DataError, Problem, bars
-from .images import open_image
+from .pictures import open_image
 
 # %% ../nbs/03_readers.ipynb #b84b8507
 COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
@@ -118,7 +118,8 @@ def _strict(load, folder):
         raise DataError(Problem(str(folder), None, "no such folder", "a folder with a table and pictures", "Check the path; the data set has to be unpacked."))
     table, problems = load(folder)
     if problems: raise DataError(*problems)
-    return table[[*COLUMNS, "path"]]
+    from skin_nb.tasks import HAM10000, with_task
+    return with_task(table[[*COLUMNS, "path"]], HAM10000)
 
 def read_ham10000(
     folder: str | Path,  # holds HAM10000_metadata.csv and, in it or in folders below, the pictures

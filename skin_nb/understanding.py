@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np, pandas as pd
 from PIL import Image
 from .core import CLASS_NAMES, CLASSES, MALIGNANT, PALETTE, axes
-from .images import open_image
+from .pictures import open_image
 from .readers import AGES, COLUMNS, LOCALIZATIONS, SEXES
 
 # %% ../nbs/10_data_understanding.ipynb #d89297bd

@@ -29,8 +29,10 @@ def road(table, weights, work):
     "The published recipe, its way and ours: every row through the frozen network, or every image once per view."
     import keras, numpy as np, pandas as pd, tensorflow as tf
     from dataclasses import replace
-    from skin_nb.images import decode_images, make_batches
-    from skin_nb.prefix import Views, _forward, cut_model, image_source
+    from skin_nb.pictures import decode_images
+    from skin_nb.batches import make_batches
+    from skin_nb.batches import Views
+    from skin_nb.prefix import _forward, cut_model, image_source
     from skin_nb.recipes.resnet50v2 import AS_PUBLISHED
     from skin_nb.training import build_model, set_trainable
     part = table.groupby("dx", group_keys=False).sample(frac=min(1, 192 / len(table)), random_state=0)
@@ -74,7 +76,8 @@ def step(table, weights, work):
     import keras, numpy as np
     from skin_nb.backbones import training_copy
     from skin_nb.prefix import cut_model, find_cut
-    from skin_nb.training import Recipe, Stage, build_model, set_trainable
+    from skin_nb.recipe import Recipe, Stage
+    from skin_nb.training import build_model, set_trainable
     for net, size, unfreeze, bar in ("EfficientNetB1", 384, 40, 2.5), ("EfficientNetV2S", 224, .3, 2.):
         model, backbone = build_model(Recipe(net, net, size, ()))
         set_trainable(model, backbone, unfreeze)
@@ -94,8 +97,10 @@ def step(table, weights, work):
 def epochs(table, weights, work):
     "An epoch from the mapped image cache against one from arrays in memory."
     import keras, numpy as np
-    from skin_nb.images import decode_images, make_batches
-    from skin_nb.training import Recipe, Stage, build_model
+    from skin_nb.pictures import decode_images
+    from skin_nb.batches import make_batches
+    from skin_nb.recipe import Recipe, Stage
+    from skin_nb.training import build_model
     images = decode_images(table.head(2000), 64, folder=work); n = len(images)
     model, _ = build_model(Recipe("cnn", "CustomCNN", 64, (), pool="flatten", dense=(64,)))
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -111,7 +116,7 @@ def decode(table, weights, work):
     from concurrent.futures import ThreadPoolExecutor
     import numpy as np
     from PIL import Image
-    from skin_nb.images import _cores, decode_images
+    from skin_nb.pictures import _cores, decode_images
     part = table.head(1500)
     def one(p):
         with Image.open(p) as im: return np.asarray(im.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))

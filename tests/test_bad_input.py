@@ -2,7 +2,7 @@
 import numpy as np, pandas as pd, pytest
 from PIL import Image
 from skin_nb.core import CLASSES, DataError
-from skin_nb.images import CONVERSIONS, decode_images, open_image
+from skin_nb.pictures import CONVERSIONS, decode_images, open_image
 from skin_nb.preparation import fit_metadata, encode_metadata, lesions_shared, split_by_image, split_by_lesion
 from skin_nb.readers import find_problems, read_any, read_folder, read_ham10000, read_isic2018
 from skin_nb.understanding import class_counts

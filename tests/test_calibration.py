@@ -4,7 +4,8 @@ import numpy as np, pandas as pd, pytest
 from skin_nb.calibration import (carve_calibration, conformal_sets, fit_temperature, patient_groups, predict_sets, risk_coverage, say_coverage, say_selective, say_subgroups,
                                  scale_predictions, scale_probabilities, selective_table, set_table, subgroup_table, write_tables)
 from skin_nb.core import CLASSES
-from skin_nb.evaluation import P_COLUMNS, evaluate, invent_predictions, split_arrays
+from skin_nb.predictions import P_COLUMNS, invent_predictions
+from skin_nb.evaluation import evaluate, split_arrays
 
 @pytest.fixture(scope="module")
 def predictions(): return pd.concat([invent_predictions(n, seed=s, split=name) for s, (name, n) in enumerate((("test", 500), ("valid", 300), ("calib", 600)))], ignore_index=True)

@@ -98,10 +98,11 @@ def test_check(tmp_path):
 def test_evaluate_any_folder_and_size(tmp_path):
     "A model trained on the sample's layout scores pictures of another size in class folders."
     from PIL import Image
-    from skin_nb.images import decode_images
+    from skin_nb.pictures import decode_images
     from skin_nb.preparation import split_by_lesion
     from skin_nb.sample import sample_folder
-    from skin_nb.training import Recipe, Stage, fit_recipe, save_model
+    from skin_nb.recipe import Recipe, Stage
+    from skin_nb.training import fit_recipe, save_model
     from skin_nb.readers import read_any
     table = split_by_lesion(read_any(sample_folder()))
     recipe = Recipe("tiny", "CustomCNN", 32, (Stage(1, 1e-3, unfreeze="all"),), scratch=True, pool="flatten", dense=(8,))

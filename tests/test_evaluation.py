@@ -4,11 +4,16 @@ from types import SimpleNamespace
 import numpy as np, pandas as pd, pytest
 from PIL import Image
 from sklearn import metrics as skm
-from skin_nb.batch import evaluate_command
+from skin_nb.commands import evaluate_command
 from skin_nb.core import CLASSES, DataError, MALIGNANT
-from skin_nb.evaluation import (COLUMNS, P_COLUMNS, SUBMISSION_COLUMNS, average_lesions, bootstrap_scores, bootstrap_weights, brier_score, calibration_error, check_predictions,
-                                choose_alarm, class_report, confusion_scores, evaluate, invent_predictions, paired_difference, predictions_table, ranking_scores, read_predictions,
-                                score_table, sensitive_threshold, specific_threshold, split_arrays, weighted_confusion, weighted_scores, write_predictions, write_submission)
+from skin_nb.evaluation import (
+    COLUMNS, SUBMISSION_COLUMNS, average_lesions, bootstrap_scores, bootstrap_weights, brier_score,
+    calibration_error, choose_alarm, class_report, confusion_scores, evaluate, paired_difference,
+    ranking_scores, score_table, sensitive_threshold, specific_threshold, split_arrays,
+    weighted_confusion, weighted_scores, write_submission)
+from skin_nb.predictions import (
+    P_COLUMNS, check_predictions, invent_predictions, predictions_table, read_predictions,
+    write_predictions)
 
 @pytest.fixture(scope="module")
 def predictions(): return pd.concat([invent_predictions(300), invent_predictions(200, seed=1, split="valid")], ignore_index=True)
@@ -264,7 +269,8 @@ def test_figures_of_odd_parts(predictions, tmp_path):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     "A run folder with an untrained model."
-    from skin_nb.training import Recipe, Stage, build_model, save_model
+    from skin_nb.recipe import Recipe, Stage
+    from skin_nb.training import build_model, save_model
     recipe = Recipe("tiny", "CustomCNN", 32, (Stage(1, 1e-3, unfreeze="all"),), scratch=True, pool="flatten", dense=(8,))
     folder = tmp_path_factory.mktemp("run")
     save_model(SimpleNamespace(model=build_model(recipe)[0], recipe=recipe, encoder=None), folder / "model.keras")

@@ -101,7 +101,7 @@ def test_missing_metadata_count_as_mean_and_unknown(patients):
 
 @pytest.mark.parametrize("backbone", ["CustomCNN", "MobileNetV2"])
 def test_metadata_branch_joins_any_backbone(backbone):
-    from skin_nb.networks import honest_recipe
+    from skin_nb.recipe import honest_recipe
     from skin_nb.training import build_model
     model, _ = build_model(honest_recipe("any", backbone, 64, metadata=32), features=17)
     p = np.asarray(model.predict_on_batch({"image": np.zeros((2, 64, 64, 3), "uint8"), "metadata": np.eye(2, 17, dtype="float32")}))
@@ -122,11 +122,12 @@ def test_help_is_instant():
 @pytest.mark.parametrize("clip, moves", [(0., True), (1e-15, False)])
 def test_gradients_are_clipped(tmp_path, clip, moves):
     "Adam divides by the gradient's size, but not below its epsilon of 1e-7: a gradient clipped far below that moves nothing."
-    from skin_nb.images import decode_images
+    from skin_nb.pictures import decode_images
     from skin_nb.preparation import split_by_lesion
     from skin_nb.readers import read_any
     from skin_nb.sample import sample_folder
-    from skin_nb.training import Recipe, Stage, build_model, fit_recipe
+    from skin_nb.recipe import Recipe, Stage
+    from skin_nb.training import build_model, fit_recipe
     table = split_by_lesion(read_any(sample_folder()))
     r = Recipe("clipped", "CustomCNN", 32, (Stage(1, 1e-3, unfreeze="all"),), scratch=True, rows_per_epoch=64, clip=clip)
     fit = fit_recipe(r, table, decode_images(table, 32, folder=tmp_path), tmp_path / "fit", folder=tmp_path, verbose=0)

@@ -58,11 +58,13 @@ def test_real_pictures_and_weights(tmp_path):
     "600 real pictures, lesion-clean: frozen MobileNetV2 with its weights is well above an answer that ignores the picture."
     script = f"""
 import os
-from skin_nb.evaluation import evaluate, predictions_table
+from skin_nb.evaluation import evaluate
+from skin_nb.predictions import predictions_table
 from skin_nb.experiment import load_data
-from skin_nb.images import decode_images
+from skin_nb.pictures import decode_images
 from skin_nb.preparation import split_by_lesion
-from skin_nb.training import Recipe, Stage, fit_recipe
+from skin_nb.recipe import Recipe, Stage
+from skin_nb.training import fit_recipe
 table = load_data(os.environ["SKIN_NB_DATA"])
 few = table.groupby("lesion_id").head(1).groupby("dx").head(70)
 few = split_by_lesion(few.sample(frac=1, random_state=0).reset_index(drop=True))

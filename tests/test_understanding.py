@@ -7,7 +7,7 @@ import numpy as np, pandas as pd, pytest
 from PIL import Image
 from skin_nb import understanding as u
 from skin_nb.core import CLASSES, DataError, read_json
-from skin_nb.images import decode_images
+from skin_nb.pictures import decode_images
 from skin_nb.pixels import (AGREE, PAIR_COLUMNS, background_auc, likeness, mean_by_class, mean_colours, near_duplicates, perceptual_hashes, plot_colours, plot_lesion_area,
                             plot_mean_lesions, plot_pairs, read_masks, to_lab, twins)
 from skin_nb.readers import find_problems, read_any, read_folder, read_ham10000, read_isic2018, read_own_table

@@ -4,8 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from skin_nb.core import CLASSES
-from skin_nb.prefix import Views
-from skin_nb.training import Checkpoint, Recipe, Stage, fit_recipe
+from skin_nb.batches import Views
+from skin_nb.training import Checkpoint, fit_recipe
+from skin_nb.recipe import Recipe, Stage
 
 SCRATCH = Recipe("scratch", "CustomCNN", 32, (Stage(4, 1e-3, unfreeze="all", patience=3), Stage(2, 1e-4, unfreeze="conv_1")), scratch=True, pool="flatten", dense=(16,), dropout=.3,
                  augment=(("flip", "horizontal"),), batch=16)

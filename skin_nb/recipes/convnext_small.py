@@ -8,8 +8,8 @@ __all__ = ['AS_PUBLISHED', 'HONEST']
 # %% ../../nbs/38_convnext_small.ipynb #66f93d71
 from dataclasses import replace
 from .inception_resnet_v2 import AS_PUBLISHED as INCEPTION
-from ..prefix import Views
-from ..networks import honest_recipe
+from ..batches import Views
+from ..recipe import honest_recipe
 
 # %% ../../nbs/38_convnext_small.ipynb #c4ff87a8
 AS_PUBLISHED = replace(INCEPTION, name="convnext_small", backbone="ConvNeXtSmall")

@@ -6,7 +6,7 @@
 __all__ = ['AUGMENT', 'AS_PUBLISHED', 'HONEST']
 
 # %% ../../nbs/30_custom_cnn.ipynb #46ba1132
-from ..training import Recipe, Stage
+from ..recipe import Recipe, Stage
 
 # %% ../../nbs/30_custom_cnn.ipynb #0624ed83
 AUGMENT = (("flip", "horizontal_and_vertical"), ("rotation", 20 / 360), ("zoom", .2))

@@ -8,8 +8,8 @@ __all__ = ['AS_PUBLISHED', 'HONEST']
 # %% ../../nbs/37_densenet121.ipynb #c51bd481
 from dataclasses import replace
 from .inception_resnet_v2 import AS_PUBLISHED as INCEPTION
-from ..prefix import Views
-from ..networks import honest_recipe
+from ..batches import Views
+from ..recipe import honest_recipe
 
 # %% ../../nbs/37_densenet121.ipynb #bbc14ad4
 AS_PUBLISHED = replace(INCEPTION, name="densenet121", backbone="DenseNet121")

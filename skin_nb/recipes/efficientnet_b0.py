@@ -6,8 +6,8 @@
 __all__ = ['AS_PUBLISHED', 'HONEST']
 
 # %% ../../nbs/31_efficientnet_b0.ipynb #09ba44c9
-from ..training import Recipe, Stage
-from ..prefix import Views
+from ..recipe import Recipe, Stage
+from ..batches import Views
 
 # %% ../../nbs/31_efficientnet_b0.ipynb #1494fd87
 AS_PUBLISHED = Recipe("efficientnet_b0", "EfficientNetB0", 224, (Stage(20, 1e-4),), protocol="published",

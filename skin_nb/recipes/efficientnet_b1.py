@@ -7,9 +7,9 @@ __all__ = ['AS_PUBLISHED', 'HONEST', 'IMAGES_ONLY']
 
 # %% ../../nbs/34_efficientnet_b1.ipynb #4eb9e235
 from dataclasses import replace
-from ..training import Recipe, Stage
-from ..prefix import Views
-from ..networks import honest_recipe
+from ..recipe import Recipe, Stage
+from ..batches import Views
+from ..recipe import honest_recipe
 
 # %% ../../nbs/34_efficientnet_b1.ipynb #b16b57af
 AS_PUBLISHED = Recipe("efficientnet_b1", "EfficientNetB1", 384, (Stage(10, 1e-3, patience=3), Stage(10, 1e-5, unfreeze=40, patience=3)),

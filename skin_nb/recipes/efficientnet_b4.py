@@ -6,9 +6,9 @@
 __all__ = ['HONEST', 'FINE_TUNED']
 
 # %% ../../nbs/38b_efficientnet_b4.ipynb #b48da8e7
-from ..training import Recipe, Stage
-from ..prefix import Views
-from ..networks import honest_recipe
+from ..recipe import Recipe, Stage
+from ..batches import Views
+from ..recipe import honest_recipe
 
 # %% ../../nbs/38b_efficientnet_b4.ipynb #6f88a79c
 HONEST = honest_recipe("efficientnet_b4", "EfficientNetB4", views=Views(1))

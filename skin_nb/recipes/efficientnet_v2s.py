@@ -6,9 +6,9 @@
 __all__ = ['AS_PUBLISHED', 'HONEST']
 
 # %% ../../nbs/35_efficientnet_v2s.ipynb #12d02a83
-from ..training import Recipe, Stage
-from ..prefix import Views
-from ..networks import honest_recipe
+from ..recipe import Recipe, Stage
+from ..batches import Views
+from ..recipe import honest_recipe
 
 # %% ../../nbs/35_efficientnet_v2s.ipynb #896615b6
 AS_PUBLISHED = Recipe("efficientnet_v2s", "EfficientNetV2S", 224, (Stage(10, 1e-3), Stage(5, 1e-5, unfreeze=.3)), protocol="published",

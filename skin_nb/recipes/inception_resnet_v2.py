@@ -6,9 +6,9 @@
 __all__ = ['AS_PUBLISHED', 'HONEST']
 
 # %% ../../nbs/36_inception_resnet_v2.ipynb #03dcefc1
-from ..training import Recipe, Stage
-from ..prefix import Views
-from ..networks import honest_recipe
+from ..recipe import Recipe, Stage
+from ..batches import Views
+from ..recipe import honest_recipe
 
 # %% ../../nbs/36_inception_resnet_v2.ipynb #3ad8032c
 AS_PUBLISHED = Recipe("inception_resnet_v2", "InceptionResNetV2", 224, (Stage(20, 1e-3, patience=5),), protocol="published",

@@ -6,7 +6,7 @@
 __all__ = ['HONEST']
 
 # %% ../../nbs/38a_mobilenet_v2.ipynb #fb78b197
-from ..networks import honest_recipe
+from ..recipe import honest_recipe
 
 # %% ../../nbs/38a_mobilenet_v2.ipynb #f125f668
 HONEST = honest_recipe("mobilenet_v2", "MobileNetV2")

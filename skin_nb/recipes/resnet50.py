@@ -6,8 +6,8 @@
 __all__ = ['AS_PUBLISHED', 'HONEST']
 
 # %% ../../nbs/32_resnet50.ipynb #65517800
-from ..training import Recipe, Stage
-from ..networks import honest_recipe
+from ..recipe import Recipe, Stage
+from ..recipe import honest_recipe
 
 # %% ../../nbs/32_resnet50.ipynb #94f7972e
 AS_PUBLISHED = Recipe("resnet50", "ResNet50", 224, (Stage(20, 1e-5, unfreeze="all", plateau=5),), protocol="published",

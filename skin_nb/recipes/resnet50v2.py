@@ -6,9 +6,9 @@
 __all__ = ['AS_PUBLISHED', 'HONEST']
 
 # %% ../../nbs/33_resnet50v2.ipynb #33694c4a
-from ..training import Recipe, Stage
-from ..prefix import Views
-from ..networks import honest_recipe
+from ..recipe import Recipe, Stage
+from ..batches import Views
+from ..recipe import honest_recipe
 
 # %% ../../nbs/33_resnet50v2.ipynb #f1c9e45a
 AS_PUBLISHED = Recipe("resnet50v2", "ResNet50V2", 224, (Stage(20, 1e-4),), protocol="published",
