@@ -18,14 +18,18 @@ def epoch_plan(
     seed: int = 0,
     shuffle: bool = True,  # without it: the rows as they are, each in its first view
     cap: int | None = None,  # rows of an epoch; another part of them each time if shuffled
-) -> tuple[np.ndarray, np.ndarray]:  # row numbers (min(n, cap),), and for each a number whose remainder by K is its view
+) -> tuple:  # row numbers (min(n, cap),), and for each a number whose remainder by K is its view
     "What an epoch delivers, in order."
-    if not shuffle: return rows[:cap], np.zeros(len(rows[:cap]), int)
-    first = np.random.default_rng([seed, 1]).integers(0, 1 << 30, len(rows))
-    at = np.random.default_rng([seed, 0, epoch]).permutation(len(rows))[:cap]
-    return rows[at], first[at] + epoch
+    if not shuffle:
+        delivered = rows[:cap]
+        return delivered, np.zeros(len(delivered), int)
+    first_view = np.random.default_rng([seed, 1]).integers(0, 1 << 30, len(rows))
+    order = np.random.default_rng([seed, 0, epoch]).permutation(len(rows))[:cap]
+    return rows[order], first_view[order] + epoch
 
 # %% ../nbs/13_batches.ipynb #e9a230cb
+_LARGE_ROW = 4096  # bytes; from here on one row at a time is faster than an index over all of them
+
 def gather(
     views: list,  # K arrays (N, …) of one shape and type
     rows: np.ndarray,  # (n,) row numbers
@@ -35,12 +39,18 @@ def gather(
     out = np.empty((len(rows), *views[0].shape[1:]), views[0].dtype)
     which = np.broadcast_to(view, len(rows)) % len(views)
     for k, array in enumerate(views):
-        at = np.flatnonzero(which == k)
-        at = at[np.argsort(rows[at], kind="stable")]
-        if out.nbytes < 4096 * len(out): out[at] = array[rows[at]]
-        else:
-            for i in at: out[i] = array[rows[i]]
+        places = np.flatnonzero(which == k)
+        on_disk = np.argsort(rows[places], kind="stable")
+        _copy_rows(array, rows, out, places[on_disk])
     return out
+
+def _copy_rows(array, rows, out, places):
+    "Fill some places of `out` with the rows that belong there."
+    if out.nbytes < _LARGE_ROW * len(out):
+        out[places] = array[rows[places]]
+        return
+    for place in places:
+        out[place] = array[rows[place]]
 
 # %% ../nbs/13_batches.ipynb #fef0442d
 class Batches:
@@ -55,52 +65,87 @@ class Batches:
                  seed: int = 0,
                  rows_per_epoch: int | None = None,  # cap
                 ):
-        as_views = lambda v: [np.asarray(a) for a in (v if isinstance(v, (list, tuple)) else [v])]
-        self.inputs = {k: as_views(v) for k, v in inputs.items()} if isinstance(inputs, dict) else as_views(inputs)
-        self.rows, self.labels, self.weights = np.asarray(rows), labels, weights
-        self.batch_size, self.shuffle, self.seed, self.cap = batch_size, shuffle, seed, rows_per_epoch
+        self.inputs = _on_each(_as_views, inputs)
+        self.rows = np.asarray(rows)
+        self.labels = labels
+        self.weights = weights
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.cap = rows_per_epoch
         self.epoch = 0
 
-    def plan(self, epoch): return epoch_plan(self.rows, epoch, self.seed, self.shuffle, self.cap)
-
     @property
-    def epoch(self): return self._epoch
-    @epoch.setter
-    def epoch(self, epoch): self._epoch, self._plan, self._begun = epoch, self.plan(epoch), 0
+    def epoch(self):
+        "The epoch whose batches are delivered; whoever sets it starts that epoch."
+        return self._epoch
 
-    def __len__(self): return -(-len(self._plan[0]) // self.batch_size)
+    @epoch.setter
+    def epoch(self, epoch):
+        self._epoch = epoch
+        self._plan = epoch_plan(self.rows, epoch, self.seed, self.shuffle, self.cap)
+        self._begun = 0  # how often Keras began an epoch under this number
+
+    def __len__(self):
+        return -(-len(self._plan[0]) // self.batch_size)
 
     def __getitem__(self, step):
-        rows, view = (part[step * self.batch_size:(step + 1) * self.batch_size] for part in self._plan)
-        read = lambda views: gather(views, rows, view)
-        x = {k: read(v) for k, v in self.inputs.items()} if isinstance(self.inputs, dict) else read(self.inputs)
-        return (x,) + tuple(np.asarray(v)[rows] for v in (self.labels, self.weights) if v is not None)
+        part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+        rows, view = [numbers[part] for numbers in self._plan]
+        read = functools.partial(gather, rows=rows, view=view)
+        beside = [v for v in (self.labels, self.weights) if v is not None]
+        return (_on_each(read, self.inputs), *(np.asarray(values)[rows] for values in beside))
+
+# %% ../nbs/13_batches.ipynb #8bf851a1
+def _on_each(function, inputs):
+    "A function of the one input, or of each by name."
+    if isinstance(inputs, dict):
+        return {name: function(value) for name, value in inputs.items()}
+    return function(inputs)
+
+def _as_views(value):
+    "An input as the list of its views."
+    views = value if isinstance(value, (list, tuple)) else [value]
+    return [np.asarray(v) for v in views]
 
 # %% ../nbs/13_batches.ipynb #742026f0
+_BEGUN_AT_MOST = 2  # times under one epoch number: by a model that is being built, and by `fit`
+_STANDS_STILL = ("the epoch number stands still: "
+                "fit(batches, callbacks=[follow_epoch(batches), …], shuffle=False)")
+
 @functools.cache
 def _dataset_class():
+    "The class is made on first use, because its base needs Keras."
     import keras
+
     class KerasBatches(Batches, keras.utils.PyDataset):
         "`Batches` as a Keras data set."
         def __init__(self, *args, **kwargs):
             keras.utils.PyDataset.__init__(self)
             Batches.__init__(self, *args, **kwargs)
+
         def on_epoch_begin(self):
             self._begun += 1
-            if self.shuffle and self._begun > 2:  # the first may belong to a model that is being built
-                raise RuntimeError("the epoch number stands still: fit(batches, callbacks=[follow_epoch(batches), …], shuffle=False)")
+            if self.shuffle and self._begun > _BEGUN_AT_MOST:
+                raise RuntimeError(_STANDS_STILL)
+
     return KerasBatches
 
+# %% ../nbs/13_batches.ipynb #4d724827
 def make_batches(*args, **kwargs):
-    "`Batches`, with the same arguments, as a `keras.utils.PyDataset`; pass `shuffle=False` to `fit`."
+    "`Batches` with the same arguments as a `keras.utils.PyDataset`; to `fit` with `shuffle=False`."
     return _dataset_class()(*args, **kwargs)
 
 def follow_epoch(
     batches: Batches,  # what `fit` reads
-):
+):  # a Keras callback
     "A callback that tells `batches` the number of the epoch that begins; belongs to every `fit`."
     import keras
-    return keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch))
+
+    def set_epoch(epoch, logs):
+        batches.epoch = epoch
+
+    return keras.callbacks.LambdaCallback(on_epoch_begin=set_epoch)
 
 # %% ../nbs/13_batches.ipynb #0541e405
 @dataclass(frozen=True)
@@ -110,28 +155,53 @@ class Views:
     zoom: float = 0.  # versions 1.. show a random square of at least 1 - zoom of the side, 0..0.9
     colour: float = 0.  # versions 1.. vary brightness and contrast by up to this share, 0..0.9
     seed: int = 0
+    average: bool = False  # predict the mean over all versions, in place of version 0 alone
 
-    def spec(self, view: int) -> tuple:  # what version `view` depends on, and nothing else
-        turn = (0, *np.random.default_rng(self.seed).permutation(np.arange(1, 8)).tolist())[view % 8 if view else 0]
-        return (0,) if view == 0 else (turn, self.zoom, self.colour, self.seed if self.zoom or self.colour else None, view if self.zoom or self.colour else None)
+    def spec(self,
+             view: int,  # 0..count-1
+             ) -> tuple:  # turn, zoom, colour, seed, view
+        "What version `view` depends on, and nothing else: a part of the key of what is kept."
+        if view == 0:
+            return (0,)
+        if self.zoom or self.colour:
+            return (self._turn(view), self.zoom, self.colour, self.seed, view)
+        return (self._turn(view), self.zoom, self.colour, None, None)
 
-    def apply(self, images: np.ndarray,  # (n, s, s, 3) uint8
-              rows: np.ndarray,  # (n,) row numbers: the random part depends on them, not on the batch
-              view: int):  # 0..count-1
+    def apply(self,
+              images: np.ndarray,  # (n, s, s, 3) uint8
+              rows: np.ndarray,  # (n,) row numbers, on which the random part depends
+              view: int,  # 0..count-1
+              ) -> np.ndarray:  # (n, s, s, 3) uint8
         "Version `view` of `images`."
-        if view == 0: return images
-        turn = self.spec(view)[0]
-        out = np.rot90(images, turn % 4, axes=(1, 2))
-        if turn >= 4: out = out[:, :, ::-1]
-        if not (self.zoom or self.colour): return out
-        return np.stack([self._vary(a, np.random.default_rng((self.seed, view, int(r)))) for a, r in zip(out, rows)])
+        if view == 0:
+            return images
+        turned = _turn_pictures(images, self._turn(view))
+        if not (self.zoom or self.colour):
+            return turned
+        chances = [np.random.default_rng((self.seed, view, int(row))) for row in rows]
+        return np.stack([_vary(picture, self.zoom, self.colour, rng)
+                         for picture, rng in zip(turned, chances)])
 
-    def _vary(self, a, rng):
-        side = len(a) * (1 - self.zoom * rng.random())
-        x, y = rng.random(2) * (len(a) - side)
-        a = np.asarray(Image.fromarray(np.ascontiguousarray(a)).resize(a.shape[:2], Image.BILINEAR, box=(x, y, x + side, y + side)))
-        bright, contrast = 1 + self.colour * (2 * rng.random(2) - 1)
-        return np.clip((a - 128.) * contrast + 128 * bright, 0, 255).astype("uint8")
+    def _turn(self, view):
+        "Which of the eight turns; the stored one comes round at every eighth version."
+        others = np.random.default_rng(self.seed).permutation(np.arange(1, 8))
+        return [0, *others.tolist()][view % 8]
+
+# %% ../nbs/13_batches.ipynb #c908d27e
+def _turn_pictures(images, turn):
+    "Quarter turns for 0..3, the same mirrored for 4..7."
+    turned = np.rot90(images, turn % 4, axes=(1, 2))
+    return turned[:, :, ::-1] if turn >= 4 else turned
+
+def _vary(picture, zoom, colour, rng):
+    "A random square of a picture, in the old size, with other brightness and contrast."
+    side = len(picture) * (1 - zoom * rng.random())
+    x, y = rng.random(2) * (len(picture) - side)
+    whole = Image.fromarray(np.ascontiguousarray(picture))
+    box = (x, y, x + side, y + side)
+    zoomed = np.asarray(whole.resize(picture.shape[:2], Image.BILINEAR, box=box))
+    brightness, contrast = 1 + colour * (2 * rng.random(2) - 1)
+    return np.clip((zoomed - 128.) * contrast + 128 * brightness, 0, 255).astype("uint8")
 
 # %% ../nbs/13_batches.ipynb #1155543b
 def augmentation(
@@ -140,12 +210,17 @@ def augmentation(
     zoom: float = .2,  # largest change of size, 0..1
     brightness: float = 0,  # largest change, as a part of the range 0..255
     seed: int = 0,
-):
+):  # keras.Sequential
     "A `keras.Sequential` of augmentation layers for pictures with values 0..255."
     import keras
-    k, flip = keras.layers, "horizontal_and_vertical" if flip == "both" else flip
-    return keras.Sequential([layer for wanted, layer in (
-        (flip, flip and k.RandomFlip(flip, seed=seed)),
-        (rotation, k.RandomRotation(rotation, fill_mode="nearest", seed=seed + 1)),
-        (zoom, k.RandomZoom(zoom, fill_mode="nearest", seed=seed + 2)),
-        (brightness, k.RandomBrightness(brightness, seed=seed + 3))) if wanted], name="augmentation")
+    layers = []
+    if flip:
+        mode = "horizontal_and_vertical" if flip == "both" else flip
+        layers.append(keras.layers.RandomFlip(mode, seed=seed))
+    if rotation:
+        layers.append(keras.layers.RandomRotation(rotation, fill_mode="nearest", seed=seed + 1))
+    if zoom:
+        layers.append(keras.layers.RandomZoom(zoom, fill_mode="nearest", seed=seed + 2))
+    if brightness:
+        layers.append(keras.layers.RandomBrightness(brightness, seed=seed + 3))
+    return keras.Sequential(layers, name="augmentation")

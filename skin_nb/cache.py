@@ -6,7 +6,8 @@
 __all__ = ['checksum', 'RowCache', 'fill']
 
 # %% ../nbs/02_row_cache.ipynb #51a6e841
-import os, warnings, zlib
+import warnings
+import zlib
 from pathlib import Path
 import numpy as np
 from filelock import FileLock
@@ -22,44 +23,22 @@ def checksum(
 
 # %% ../nbs/02_row_cache.ipynb #dcffb9be
 class RowCache:
-    "A memory-mapped array of `len` rows with one checksum a row."
+    "A memory-mapped array with one checksum a row."
     def __init__(self,
-                 path: str | Path,  # target; ends in .npy, its checksums go to the same name with .crc.npy
+                 path: str | Path,  # ends in .npy; the checksums end in .crc.npy
                  shape: tuple,  # (rows, …)
                  dtype,  # NumPy type
                 ):
-        self.path, self.shape, self.dtype = Path(path), tuple(map(int, shape)), np.dtype(dtype)
+        self.path = Path(path)
         self.crc_path = self.path.with_suffix(".crc.npy")
+        self.shape = tuple(map(int, shape))
+        self.dtype = np.dtype(dtype)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.lock(): self._open()
+        with self.lock():
+            _open_cache(self)
 
-    def lock(self): return FileLock(str(self.path) + ".lock")
-
-    def _open(self):
-        try:
-            for path in self.path, self.crc_path: np.load(path, mmap_mode="r")  # "r+" would lengthen a truncated file in silence
-            self._map()
-            whole = self.rows.shape == self.shape and self.rows.dtype == self.dtype and self.crc.shape == self.shape[:1]
-        except FileNotFoundError: return self._create()
-        except (ValueError, OSError, EOFError): whole = False
-        if not whole:
-            warnings.warn(f"{self.path} is truncated or of another shape; it is built again")
-            return self._create()
-        self._drop_broken()
-
-    def _create(self):
-        for path, shape, dtype in (self.path, self.shape, self.dtype), (self.crc_path, self.shape[:1], np.uint32):
-            with replacing(path) as tmp: np.lib.format.open_memmap(tmp, "w+", dtype, shape).flush()
-        self._map()
-
-    def _map(self): self.rows, self.crc = np.load(self.path, mmap_mode="r+"), np.load(self.crc_path, mmap_mode="r+")
-
-    def _drop_broken(self):
-        filled = np.flatnonzero(self.crc)
-        broken = [i for i in filled if checksum(self.rows[i]) != self.crc[i]]
-        if broken:
-            warnings.warn(f"{self.path}: {len(broken)} of {len(filled)} rows are damaged; they are computed again")
-            self.crc[broken] = 0
+    def lock(self):
+        return FileLock(str(self.path) + ".lock")
 
     def missing(self,
                 rows: np.ndarray | None = None,  # row numbers asked for; None: all
@@ -76,6 +55,47 @@ class RowCache:
         self.rows[rows] = values
         self.crc[rows] = [checksum(self.rows[i]) for i in rows]
 
+# %% ../nbs/02_row_cache.ipynb #cb040a1a
+def _open_cache(cache):
+    "Map the files of a cache; make them where they are not there or can't be used."
+    if not cache.path.exists() or not cache.crc_path.exists():
+        return _create_files(cache)
+    if not _is_whole(cache):
+        warnings.warn(f"{cache.path} is truncated or of another shape; it is built again")
+        return _create_files(cache)
+    _map_files(cache)
+    _drop_broken(cache)
+
+def _is_whole(cache):
+    "Whether both files have the shape and type they should have."
+    try:
+        rows = np.load(cache.path, mmap_mode="r")
+        crc = np.load(cache.crc_path, mmap_mode="r")
+    except (ValueError, OSError, EOFError):
+        return False
+    fits = rows.shape == cache.shape and rows.dtype == cache.dtype
+    return fits and crc.shape == cache.shape[:1]
+
+def _create_files(cache):
+    for path, shape, dtype in ((cache.path, cache.shape, cache.dtype),
+                               (cache.crc_path, cache.shape[:1], np.uint32)):
+        with replacing(path) as tmp:
+            np.lib.format.open_memmap(tmp, "w+", dtype, shape).flush()
+    _map_files(cache)
+
+def _map_files(cache):
+    cache.rows = np.load(cache.path, mmap_mode="r+")
+    cache.crc = np.load(cache.crc_path, mmap_mode="r+")
+
+def _drop_broken(cache):
+    "Count rows that don't fit their checksums as missing, aloud."
+    filled = np.flatnonzero(cache.crc)
+    broken = [i for i in filled if checksum(cache.rows[i]) != cache.crc[i]]
+    if broken:
+        warnings.warn(f"{cache.path}: {len(broken)} of {len(filled)} rows are damaged; "
+                      "they are computed again")
+        cache.crc[broken] = 0
+
 # %% ../nbs/02_row_cache.ipynb #55103aad
 def fill(
     cache: RowCache,
@@ -87,11 +107,12 @@ def fill(
     "Compute the missing ones of `rows`, block by block."
     with cache.lock():
         todo = cache.missing(rows)
-        bar = tqdm(total=len(todo), desc=label, unit="img", disable=len(todo) <= block or not bars())
-        for at in range(0, len(todo), block):
-            now = todo[at:at + block]
-            cache.write(now, compute(now))
-            bar.update(len(now))
-        bar.close()
-        cache.rows.flush(); cache.crc.flush()
+        quiet = len(todo) <= block or not bars()
+        with tqdm(total=len(todo), desc=label, unit="img", disable=quiet) as bar:
+            for at in range(0, len(todo), block):
+                now = todo[at:at + block]
+                cache.write(now, compute(now))
+                bar.update(len(now))
+        cache.rows.flush()
+        cache.crc.flush()
     return len(todo)

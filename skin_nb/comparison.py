@@ -6,46 +6,57 @@
 __all__ = ['package_recipes', 'forward_rate', 'write_costs', 'pareto_front', 'plot_pareto', 'holm', 'compare_pairs']
 
 # %% ../nbs/39_comparison.ipynb #8aa63710
+import time
 from dataclasses import replace
 from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 from pkgutil import iter_modules
-import time
-import numpy as np, pandas as pd
+import numpy as np
+import pandas as pd
 from . import recipes
 from .core import DataError, Problem, axes, replacing
 from .evaluation import bootstrap_scores, confusion_scores, split_arrays, weighted_confusion
 from .networks import cost_table
 from .recipe import Recipe
+from .tasks import HAM10000
 from .training import build_model
 
 # %% ../nbs/39_comparison.ipynb #1cccfa29
 def package_recipes() -> list:  # of `Recipe`
-    "Every recipe of the package."
-    modules = [import_module(f"skin_nb.recipes.{m.name}") for m in iter_modules(recipes.__path__)]
-    return list(dict.fromkeys(r for m in modules for r in vars(m).values() if isinstance(r, Recipe)))  # some modules import another's
+    "Every recipe of the package, once."
+    found = []
+    for module in iter_modules(recipes.__path__):
+        names = vars(import_module(f"skin_nb.recipes.{module.name}"))
+        found += [r for r in names.values() if isinstance(r, Recipe) and r not in found]
+    return found
 
 def forward_rate(
     recipe: Recipe,
 ) -> float:  # images a second, in a batch of 32, the fastest of three runs
     "The speed of a forward pass on this machine, with random weights and random pictures."
-    model = build_model(replace(recipe, metadata=None))[0]
-    x = np.random.default_rng(recipe.seed).integers(0, 256, (32, recipe.size, recipe.size, 3)).astype("float32")
-    def seconds():
-        begun = time.perf_counter(); model.predict_on_batch(x)
-        return time.perf_counter() - begun
-    seconds()  # the first pass traces
-    return len(x) / min(seconds() for _ in range(3))
+    images_only = replace(recipe, head=replace(recipe.head, metadata=None))
+    model, _ = build_model(images_only, HAM10000)
+    shape = (32, recipe.size, recipe.size, 3)
+    x = np.random.default_rng(recipe.seed).integers(0, 256, shape).astype("float32")
+    model.predict_on_batch(x)  # the first pass traces
+    seconds = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        model.predict_on_batch(x)
+        seconds.append(time.perf_counter() - begun)
+    return len(x) / min(seconds)
 
 def write_costs(
     path: str | Path,  # CSV file
 ) -> pd.DataFrame:  # from `cost_table`, with images_per_second
     "Measure what the networks of all recipes cost, and write it down."
     every = package_recipes()
-    rates = {(r.backbone, r.size): forward_rate(r) for r in {(r.backbone, r.size): r for r in every}.values()}
-    costs = cost_table(every).assign(images_per_second=[round(rates[r.backbone, r.size], 1) for r in every])
-    with replacing(path) as tmp: costs.to_csv(tmp, index=False)
+    one_each = {(r.backbone, r.size): r for r in every}
+    rates = {key: round(forward_rate(r), 1) for key, r in one_each.items()}
+    costs = cost_table(every).assign(images_per_second=[rates[r.backbone, r.size] for r in every])
+    with replacing(path) as tmp:
+        costs.to_csv(tmp, index=False)
     return costs
 
 # %% ../nbs/39_comparison.ipynb #77e7e59d
@@ -54,25 +65,41 @@ def pareto_front(
     quality: np.ndarray,  # (n,)
 ) -> np.ndarray:  # (n,) bool: nothing is at once no dearer and better, or cheaper and no worse
     "Which of some choices lie on the Pareto front."
-    cost, quality = np.asarray(cost, float), np.asarray(quality, float)
-    beaten = ((cost[:, None] >= cost) & (quality[:, None] < quality)) | ((cost[:, None] > cost) & (quality[:, None] <= quality))
+    cost = np.asarray(cost, float)
+    quality = np.asarray(quality, float)
+    no_dearer = cost[:, None] >= cost
+    cheaper = cost[:, None] > cost
+    better = quality[:, None] < quality
+    no_worse = quality[:, None] <= quality
+    beaten = (no_dearer & better) | (cheaper & no_worse)
     return ~beaten.any(1)
 
 # %% ../nbs/39_comparison.ipynb #e730375b
+def _pareto_title(choices, front):
+    times = front.cost.iloc[-1] / front.cost.iloc[0]
+    return (f"{len(front)} of {len(choices)} choices lie on the front; "
+            f"the best costs {times:.0f} times the cheapest")
+
 def plot_pareto(
-    choices: pd.DataFrame,  # name, cost, quality; lo and hi, the ends of a line, where there are any
+    choices: pd.DataFrame,  # name, cost, quality; lo and hi, the ends of a line, if there are any
     cost: str = "billions of operations a picture (forward pass)",  # what `cost` is
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Balanced accuracy against cost, with the Pareto front."
-    ax, c = axes(ax, (7, 4)), choices.dropna(subset=["cost", "quality"]).sort_values("cost")
+    ax = axes(ax, (7, 4))
+    c = choices.dropna(subset=["cost", "quality"]).sort_values("cost")
     front = c[pareto_front(c.cost, c.quality)]
-    if {"lo", "hi"} <= set(c): ax.vlines(c.cost, c.lo, c.hi, color="0.6", lw=1.5)
-    ax.plot(front.cost, front.quality, drawstyle="steps-post", color="#0072B2", lw=1.2, label="Pareto front")
+    if {"lo", "hi"} <= set(c):
+        ax.vlines(c.cost, c.lo, c.hi, color="0.6", lw=1.5)
+    ax.plot(front.cost, front.quality, drawstyle="steps-post", color="#0072B2", lw=1.2,
+            label="Pareto front")
     ax.plot(c.cost, c.quality, "o", color="#D55E00", ms=7)
-    for r in c.itertuples(): ax.annotate(r.name, (r.cost, r.quality), (7, 5), textcoords="offset points", fontsize=8)
-    ax.set(xscale="log", xlabel=cost, ylabel="balanced accuracy (line: lo to hi)", xlim=(c.cost.min() / 1.5, c.cost.max() * 2.5))
-    ax.set_title(f"{len(front)} of {len(c)} choices lie on the front; the best costs {front.cost.iloc[-1] / front.cost.iloc[0]:.0f} times the cheapest", loc="left")
+    for choice in c.itertuples():
+        ax.annotate(choice.name, (choice.cost, choice.quality), (7, 5),
+                    textcoords="offset points", fontsize=8)
+    ax.set(xscale="log", xlabel=cost, ylabel="balanced accuracy (line: lo to hi)",
+           xlim=(c.cost.min() / 1.5, c.cost.max() * 2.5))
+    ax.set_title(_pareto_title(c, front), loc="left")
     ax.legend(frameon=False, loc="lower right")
     return ax
 
@@ -82,12 +109,36 @@ def holm(
 ) -> np.ndarray:  # (n,) corrected: their error rate holds for all tests together
     "Holm's correction."
     p = np.asarray(p, float)
-    order, n = np.argsort(p, kind="stable"), len(p)
+    n = len(p)
+    order = np.argsort(p, kind="stable")
+    stepwise = np.maximum.accumulate(p[order] * np.arange(n, 0, -1))
     corrected = np.empty(n)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(n, 0, -1)))
+    corrected[order] = np.minimum(1, stepwise)
     return corrected
 
 # %% ../nbs/39_comparison.ipynb #d81a0f0d
+def _same_images(predictions, split):
+    "The tables' rows of a split in one order; a `DataError` where they are not of the same images."
+    tables = {}
+    for name, table in predictions.items():
+        tables[name] = table[table.split == split].sort_values(["fold", "image_id"])
+    first = next(iter(tables.values()))
+    for name, table in tables.items():
+        if list(table.image_id) != list(first.image_id):
+            raise DataError(Problem(name, None, "other images than the first table has",
+                                    "the same images in all tables",
+                                    "Compare predictions of the same parts."))
+    return tables
+
+def _difference_row(a, b, whole, drawn):
+    "The difference of two models with its interval, and the p value of no difference."
+    drawn_difference = drawn[a] - drawn[b]
+    lo, hi = np.quantile(drawn_difference, [.025, .975])
+    one_side = min((drawn_difference <= 0).sum(), (drawn_difference >= 0).sum())
+    p = min(1, 2 * (1 + one_side) / (len(drawn_difference) + 1))
+    return dict(a=a, b=b, difference=float(whole[a][0] - whole[b][0]), lo=lo, hi=hi, p=p)
+
+# %% ../nbs/39_comparison.ipynb #f35d4949
 def compare_pairs(
     predictions: dict,  # name -> predictions table; the same images in all of them
     split: str = "test",
@@ -95,17 +146,19 @@ def compare_pairs(
     seed: int = 0,
 ) -> pd.DataFrame:  # one row a pair: a, b, difference (a minus b), lo, hi, p, holm
     "Balanced accuracy of every two models: paired, lesion-level bootstrap tests."
-    tables = {n: t[t.split == split].sort_values(["fold", "image_id"]) for n, t in predictions.items()}
-    first = next(iter(tables.values()))
-    for name, t in tables.items():
-        if list(t.image_id) != list(first.image_id): raise DataError(Problem(name, None, "other images than the first table has", "the same images in all tables", "Compare predictions of the same parts."))
-    y, _, lesion = split_arrays(first, split)
-    answers = {n: split_arrays(t, split)[1].argmax(1) for n, t in tables.items()}
-    score = lambda w: {n: confusion_scores(weighted_confusion(y, a, w))["balanced_accuracy"] for n, a in answers.items()}
-    whole, drawn = score(np.ones((len(y), 1))), bootstrap_scores(score, lesion, n_boot, seed)
-    def row(a, b):
-        d = drawn[a] - drawn[b]
-        lo, hi = np.quantile(d, [.025, .975])
-        return dict(a=a, b=b, difference=float(whole[a][0] - whole[b][0]), lo=lo, hi=hi, p=min(1, 2 * (1 + min((d <= 0).sum(), (d >= 0).sum())) / (n_boot + 1)))
-    pairs = pd.DataFrame([row(a, b) for a, b in combinations(tables, 2)])
+    tables = _same_images(predictions, split)
+    arrays = {name: split_arrays(table, split) for name, table in tables.items()}
+    y, p, lesion = next(iter(arrays.values()))
+    predicted = {name: a[1].argmax(1) for name, a in arrays.items()}
+
+    def score(weights):
+        scores = {}
+        for name, guess in predicted.items():
+            confusion = weighted_confusion(y, guess, weights, p.shape[1])
+            scores[name] = confusion_scores(confusion)["balanced_accuracy"]
+        return scores
+
+    whole = score(np.ones((len(y), 1)))
+    drawn = bootstrap_scores(score, lesion, n_boot, seed)
+    pairs = pd.DataFrame([_difference_row(a, b, whole, drawn) for a, b in combinations(tables, 2)])
     return pairs.assign(holm=holm(pairs.p))

@@ -30,14 +30,15 @@ def road(table, weights, work):
     import keras, numpy as np, pandas as pd, tensorflow as tf
     from dataclasses import replace
     from skin_nb.pictures import decode_images
-    from skin_nb.batches import make_batches
-    from skin_nb.batches import Views
-    from skin_nb.prefix import _forward, cut_model, image_source
+    from skin_nb.batches import Views, make_batches
+    from skin_nb.prefix import cut_model
+    from skin_nb.prefix import _forward, image_source
     from skin_nb.recipes.resnet50v2 import AS_PUBLISHED
+    from skin_nb.tasks import HAM10000
     from skin_nb.training import build_model, set_trainable
     part = table.groupby("dx", group_keys=False).sample(frac=min(1, 192 / len(table)), random_state=0)
     recipe, n = AS_PUBLISHED, len(part)
-    model, backbone = build_model(recipe)  # random weights cost what trained ones cost
+    model, backbone = build_model(recipe, HAM10000)  # random weights cost what trained ones cost
     set_trainable(model, backbone, 0)
     prefix, suffix = cut_model(model, "pool")
     y = pd.Categorical(part.dx).codes.astype("int64")
@@ -61,7 +62,7 @@ def road(table, weights, work):
     head = show("ours: training behind the cut", len(many), [timed(fit) for _ in range(5)], "rows/s")
     cold = show("ours: decoding, once", n, [timed(lambda: (shutil.rmtree(f"{work}/cold", ignore_errors=True), decode_images(part, 224, folder=f"{work}/cold"))) for _ in range(5)])
     theirs = PUBLISHED_ROWS * EPOCHS / old
-    brief = cut_model(build_model(replace(recipe, precision="mixed_bfloat16"))[0], "pool")[0]
+    brief = cut_model(build_model(replace(recipe, precision="mixed_bfloat16"), HAM10000)[0], "pool")[0]
     def half(): [_forward(brief, source.read(0, np.arange(at, min(at + 32, n))), 32, "float16") for at in range(0, n, 32)]
     half()
     bf16 = show("ours: the same prefix in mixed_bfloat16", n, [timed(half) for _ in range(5)])
@@ -75,11 +76,13 @@ def step(table, weights, work):
     "One fine-tuning step with cached prefix and without."
     import keras, numpy as np
     from skin_nb.backbones import training_copy
-    from skin_nb.prefix import cut_model, find_cut
-    from skin_nb.recipe import Recipe, Stage
+    from skin_nb.prefix import cut_model
+    from skin_nb.prefix import find_cut
+    from skin_nb.recipe import Head, Recipe
+    from skin_nb.tasks import HAM10000
     from skin_nb.training import build_model, set_trainable
     for net, size, unfreeze, bar in ("EfficientNetB1", 384, 40, 2.5), ("EfficientNetV2S", 224, .3, 2.):
-        model, backbone = build_model(Recipe(net, net, size, ()))
+        model, backbone = build_model(Recipe(net, net, size, ()), HAM10000)
         set_trainable(model, backbone, unfreeze)
         cut = find_cut(model)
         prefix, suffix = cut_model(model, cut.layer)
@@ -99,10 +102,11 @@ def epochs(table, weights, work):
     import keras, numpy as np
     from skin_nb.pictures import decode_images
     from skin_nb.batches import make_batches
-    from skin_nb.recipe import Recipe, Stage
+    from skin_nb.recipe import Head, Recipe
+    from skin_nb.tasks import HAM10000
     from skin_nb.training import build_model
     images = decode_images(table.head(2000), 64, folder=work); n = len(images)
-    model, _ = build_model(Recipe("cnn", "CustomCNN", 64, (), pool="flatten", dense=(64,)))
+    model, _ = build_model(Recipe("cnn", "CustomCNN", 64, (), head=Head(pool="flatten", dense=(64,))), HAM10000)
     model.compile("adam", "sparse_categorical_crossentropy")
     y, memory = np.arange(n) % 7, np.array(images).astype("float32")
     mapped = make_batches(images, np.arange(n), y, batch_size=32)

@@ -6,8 +6,9 @@ from PIL import Image
 from sklearn import metrics as skm
 from skin_nb.commands import evaluate_command
 from skin_nb.core import CLASSES, DataError, MALIGNANT
+from skin_nb.readers import COLUMNS
 from skin_nb.evaluation import (
-    COLUMNS, SUBMISSION_COLUMNS, average_lesions, bootstrap_scores, bootstrap_weights, brier_score,
+    SUBMISSION_COLUMNS, average_lesions, bootstrap_scores, bootstrap_weights, brier_score,
     calibration_error, choose_alarm, class_report, confusion_scores, evaluate, paired_difference,
     ranking_scores, score_table, sensitive_threshold, specific_threshold, split_arrays,
     weighted_confusion, weighted_scores, write_submission)

@@ -147,7 +147,8 @@ def adds_up(t, a, b):
     assert ((t.lo <= t.difference) & (t.difference <= t.hi)).all()
 
 def test_committed_tables_add_up():
-    from skin_nb.leakage import COMPARISONS, GROUPS
+    from skin_nb.leakage import COMPARISONS
+    from skin_nb.tasks import GROUPS
     groups, differences = (pd.read_csv(RESULTS / "leakage" / f"{name}.csv") for name in ("groups", "differences"))
     adds_up(differences, "of_a", "of_b")
     assert ((groups.lo <= groups.value) & (groups.value <= groups.hi)).all()

@@ -1,7 +1,8 @@
 "The published protocols to the letter: parameter counts, what moves, heads, rates, batches; metadata without leaks."
-import dataclasses, functools, subprocess, sys
+import dataclasses, functools
 import numpy as np, pandas as pd, pytest
-from skin_nb.core import CLASSES
+from skin_nb.balancing import Loss, Strategy
+from skin_nb.tasks import HAM10000, as_melanoma, with_task
 
 @functools.cache
 def build(module, size=None, features=17):
@@ -9,7 +10,7 @@ def build(module, size=None, features=17):
     import importlib
     from skin_nb.training import build_model
     recipe = importlib.import_module(f"skin_nb.recipes.{module}").AS_PUBLISHED
-    return *build_model(dataclasses.replace(recipe, size=size or recipe.size), features=features), recipe
+    return *build_model(dataclasses.replace(recipe, size=size or recipe.size), HAM10000, features=features), recipe
 
 def trainable(model, backbone, unfreeze):
     from skin_nb.training import set_trainable
@@ -46,21 +47,23 @@ def test_v2s_unfreezes_exactly_the_top_30_percent():
     assert model.get_layer("head_dropout").rate == .3 and model.get_layer("logits").kernel.shape == (1280, 7)
 
 def test_three_networks_share_one_frozen_protocol():
-    inception, dense, convnext = (recipe(m) for m in ("inception_resnet_v2", "densenet121", "convnext_small"))
+    inception, dense, convnext = recipe("frozen_networks")
     for other in dense, convnext: assert dataclasses.replace(other, name=inception.name, backbone=inception.backbone) == inception
-    assert [s.unfreeze for s in inception.stages] == [0] and inception.stages[0].patience and inception.balance == "class_weight" and inception.size == 224
-    model, backbone, r = build("densenet121", 64)
+    assert [s.unfreeze for s in inception.stages] == [0] and inception.stages[0].patience and inception.strategy == Strategy("class weights") and inception.size == 224
+    from skin_nb.training import build_model
+    model, backbone = build_model(dataclasses.replace(dense, size=64), HAM10000)
     assert trainable(model, backbone, 0) == {"logits"}
 
 @pytest.mark.parametrize("module, size, batch, dense, dropout, rates, balance", [
-    ("custom_cnn", 224, 32, (256,), .5, [1e-4], "oversample"),
-    ("efficientnet_b0", 224, 32, (256, 128), .5, [1e-4], "oversample"),
-    ("resnet50", 224, 32, (), 0, [1e-5], None),
-    ("resnet50v2", 224, 32, (256, 128), .5, [1e-4], "oversample"),
-    ("efficientnet_b1", 384, 16, (), 0, [1e-3, 1e-5], "class_weight")])
+    ("custom_cnn", 224, 32, (256,), .5, [1e-4], "repeat"),
+    ("efficientnet_b0", 224, 32, (256, 128), .5, [1e-4], "repeat"),
+    ("resnet50", 224, 32, (), 0, [1e-5], "all rows"),
+    ("resnet50v2", 224, 32, (256, 128), .5, [1e-4], "repeat"),
+    ("efficientnet_b1", 384, 16, (), 0, [1e-3, 1e-5], "class weights")])
 def test_settings_as_published(module, size, batch, dense, dropout, rates, balance):
     r = recipe(module)
-    assert (r.size, r.batch, r.dense, r.dropout, [s.learning_rate for s in r.stages], r.balance) == (size, batch, dense, dropout, rates, balance)
+    assert (r.size, r.rows.batch, r.head.dense, r.head.dropout) == (size, batch, dense, dropout)
+    assert [s.learning_rate for s in r.stages] == rates and r.strategy == Strategy(balance)
     assert r.protocol == "published" and all(s.epochs == 20 for s in r.stages) == (module != "efficientnet_b1")
 
 def test_custom_cnn_has_the_published_layers():
@@ -69,22 +72,29 @@ def test_custom_cnn_has_the_published_layers():
     assert kinds == [("Conv2D", 32), ("MaxPooling2D", None), ("Conv2D", 64), ("MaxPooling2D", None), ("Conv2D", 128), ("MaxPooling2D", None), ("Flatten", None), ("Dense", 256), ("Dense", 7)]
 
 def test_resnet50_learns_from_350_images():
-    from skin_nb.training import limit_rows
+    from skin_nb.balancing import limit_rows
     r = recipe("resnet50")
-    assert r.scratch and r.per_class == 50 and r.pool == "avg" and r.stages[0].unfreeze == "all" and r.stages[0].plateau == 5
+    assert r.scratch and r.rows.per_class == 50 and r.head.pool == "avg" and r.stages[0].unfreeze == "all" and r.stages[0].plateau == 5
     y = np.repeat(np.arange(7), [261, 412, 878, 92, 890, 5364, 115])
-    assert np.bincount(y[limit_rows(np.arange(len(y)), y, r.per_class, r.seed)]).tolist() == [50] * 7
+    assert np.bincount(y[limit_rows(np.arange(len(y)), y, r.rows.per_class, r.seed)]).tolist() == [50] * 7
 
-@pytest.mark.parametrize("module", ["custom_cnn", "efficientnet_b0", "resnet50", "resnet50v2", "efficientnet_b1", "efficientnet_v2s", "inception_resnet_v2", "densenet121", "convnext_small", "mobilenet_v2", "efficientnet_b4"])
+ONE_EACH = ["custom_cnn", "efficientnet_b0", "resnet50", "resnet50v2", "efficientnet_b1", "efficientnet_v2s", "mobilenet_v2", "efficientnet_b4"]
+
+def adjusts_logits(r): return r.protocol == "honest" and r.strategy.loss.logit_adjustment == 1 and r.strategy.sampler == "all rows"
+
+@pytest.mark.parametrize("module", ONE_EACH)
 def test_honest_recipes_handle_the_imbalance_in_the_loss(module):
     r = recipe(module, "HONEST")
-    assert r.protocol == "honest" and r.logit_adjustment == 1 and r.balance is None
-    assert r.name == module
+    assert adjusts_logits(r) and r.name == module
+
+def test_three_honest_recipes_differ_in_the_network_alone():
+    assert [r.name for r in recipe("frozen_networks", "HONEST")] == [r.name for r in recipe("frozen_networks")]
+    assert all(map(adjusts_logits, recipe("frozen_networks", "HONEST")))
 
 @pytest.fixture(scope="module")
 def patients():
     rng, n = np.random.default_rng(0), 60
-    return pd.DataFrame(dict(image_id=[f"p{i}" for i in range(n)], dx=np.resize(CLASSES, n), dx_type="histo", age=rng.integers(20, 85, n).astype(float), sex=np.resize(["male", "female"], n),
+    return pd.DataFrame(dict(image_id=[f"p{i}" for i in range(n)], dx=np.resize(HAM10000.classes, n), dx_type="histo", age=rng.integers(20, 85, n).astype(float), sex=np.resize(["male", "female"], n),
                              localization=np.resize(["back", "face", "foot", "trunk"], n), split="train"))
 
 def test_how_a_diagnosis_was_confirmed_is_no_feature(patients):
@@ -101,23 +111,11 @@ def test_missing_metadata_count_as_mean_and_unknown(patients):
 
 @pytest.mark.parametrize("backbone", ["CustomCNN", "MobileNetV2"])
 def test_metadata_branch_joins_any_backbone(backbone):
-    from skin_nb.recipe import honest_recipe
+    from skin_nb.recipe import Head, honest_recipe
     from skin_nb.training import build_model
-    model, _ = build_model(honest_recipe("any", backbone, 64, metadata=32), features=17)
+    model, _ = build_model(honest_recipe("any", backbone, 64, head=Head(metadata=32)), HAM10000, features=17)
     p = np.asarray(model.predict_on_batch({"image": np.zeros((2, 64, 64, 3), "uint8"), "metadata": np.eye(2, 17, dtype="float32")}))
     assert p.shape == (2, 7) and np.abs(p[0] - p[1]).max() > 0
-
-def test_new_recipe_command(tmp_path):
-    from skin_nb.template import new_recipe_command
-    assert new_recipe_command(["vgg", "--backbone", "VGG99", "--folder", str(tmp_path)]) == 2 and not list(tmp_path.iterdir())
-    assert new_recipe_command(["small", "--backbone", "MobileNetV2", "--folder", str(tmp_path)]) == 0
-    assert [p.name for p in tmp_path.iterdir()] == ["38a_small.ipynb"]
-    assert new_recipe_command(["small", "--backbone", "MobileNetV2", "--folder", str(tmp_path)]) == 2  # nothing is overwritten
-
-def test_help_is_instant():
-    "No heavy library is loaded before there is something to do."
-    code = "import sys; from skin_nb.template import new_recipe_command\ntry: new_recipe_command(['--help'])\nexcept SystemExit: pass\nsys.exit(any(m in sys.modules for m in ('keras', 'tensorflow', 'pandas', 'numpy')))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 @pytest.mark.parametrize("clip, moves", [(0., True), (1e-15, False)])
 def test_gradients_are_clipped(tmp_path, clip, moves):
@@ -125,11 +123,12 @@ def test_gradients_are_clipped(tmp_path, clip, moves):
     from skin_nb.pictures import decode_images
     from skin_nb.preparation import split_by_lesion
     from skin_nb.readers import read_any
+    from skin_nb.recipe import Optimizer, Recipe, Rows, Stage
     from skin_nb.sample import sample_folder
-    from skin_nb.recipe import Recipe, Stage
     from skin_nb.training import build_model, fit_recipe
     table = split_by_lesion(read_any(sample_folder()))
-    r = Recipe("clipped", "CustomCNN", 32, (Stage(1, 1e-3, unfreeze="all"),), scratch=True, rows_per_epoch=64, clip=clip)
+    r = Recipe("clipped", "CustomCNN", 32, (Stage(1, 1e-3, unfreeze="all"),), scratch=True,
+               rows=Rows(per_epoch=64), optimizer=Optimizer(clip=clip))
     fit = fit_recipe(r, table, decode_images(table, 32, folder=tmp_path), tmp_path / "fit", folder=tmp_path, verbose=0)
-    before, after = (m.get_layer("logits").get_weights()[0] for m in (build_model(r)[0], fit.model))
+    before, after = (m.get_layer("logits").get_weights()[0] for m in (build_model(r, HAM10000)[0], fit.model))
     assert (np.abs(after - before).max() > 1e-4) == moves and np.abs(after - before).max() < (1 if moves else 1e-7)

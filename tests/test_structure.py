@@ -2,6 +2,7 @@
 import ast, filecmp, json, re, shutil, subprocess
 from pathlib import Path
 import pytest
+from density import measure
 from readme import make_readme
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,10 +58,51 @@ def test_outputs(path):
     assert not [o for o in outputs if o["output_type"] == "error"]
     assert path.stat().st_size < 500_000
 
-@pytest.mark.parametrize("path", sorted((ROOT / "skin_nb").rglob("*.py")), ids=lambda p: p.stem)
-def test_functions_are_short(path):
-    functions = [f for f in ast.walk(ast.parse(path.read_text())) if isinstance(f, ast.FunctionDef)]
-    assert [f.name for f in functions if f.end_lineno - f.lineno >= 40] == []
+EXPORTING = [p for p in NOTEBOOKS if measure([p])]
+
+@pytest.mark.parametrize("path", EXPORTING, ids=lambda p: p.stem)
+def test_code_can_be_read(path):
+    "Nothing is wider than a page, no function longer than one, no line fuller than those of well-kept code bases (17 to 24 tokens)."
+    m = measure([path])
+    assert m["wide"] == 0 and m["semicolons"] == 0 and m["longest"] <= 40
+    assert m["tokens"] <= 24 and m["body"] <= 300
+
+def test_code_can_be_read_as_a_whole():
+    "The limits are those of a project read whole; what each notebook has may differ."
+    m = measure(EXPORTING)
+    assert m["tokens"] <= 22 and m["body"] <= 211 and m["parallel"] <= 13 and m["lambdas"] <= 5
+
+def module_of(path):
+    "The module that a notebook exports; empty if none."
+    found = [re.search(r"^#\| *default_exp (\S+)", source(c), re.M) for c in cells(path, "code")]
+    return next((m[1] for m in found if m), "")
+
+def imported_modules(path):
+    "The modules of the package that a notebook's exported code imports, wherever it does."
+    exported = [source(c) for c in cells(path, "code") if re.match(r"#\| *exports?\b", source(c))]
+    return {m for s in exported for m in re.findall(r"from skin_nb\.(\S+) import", s)}
+
+def test_reading_order_is_import_order():
+    "No chapter imports a later one, not even inside a function."
+    place = {module_of(p): n for n, p in enumerate(NOTEBOOKS) if module_of(p)}
+    climbs = [(p.stem, m) for n, p in enumerate(NOTEBOOKS) for m in imported_modules(p) if place[m] >= n]
+    assert climbs == []
+
+def test_no_name_means_two_things():
+    "Every public name of the package, outside the recipes, is exported once."
+    public = [(n, p.stem) for p in sorted((ROOT / "skin_nb").glob("[a-z]*.py")) for n in exported_names(p)]
+    names = [n for n, _ in public]
+    assert sorted(p for p in public if names.count(p[0]) > 1) == []
+
+def exported_names(path):
+    tree = ast.parse(path.read_text())
+    lists = [n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "__all__"]
+    return [e.value for found in lists for e in found.elts]
+
+@each_notebook
+def test_first_cell_is_what_the_site_keeps(path):
+    "Of the first cell nbdev keeps title and summary alone."
+    assert re.fullmatch(r"# .+\n\n> .+\n?", source(cells(path)[0]))
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, ROOT / "README.md"], ids=lambda p: p.name)
 def test_links_lead_somewhere(path):

@@ -13,7 +13,7 @@ def train(kind, out, backend, die_in_epoch=-1, weights=""):
 
 def result(out): return dict(np.load(Path(out) / "result.npz"))
 
-@pytest.mark.parametrize("backend, kind", [("tensorflow", "mixed"), ("jax", "scratch")])
+@pytest.mark.parametrize("backend, kind", [("tensorflow", "options"), ("jax", "scratch")])
 def test_killed_run_ends_with_the_same_bits(tmp_path, backend, kind):
     assert train(kind, tmp_path / "whole", backend).returncode == 0
     killed = train(kind, tmp_path / "killed", backend, die_in_epoch=2)
@@ -59,16 +59,19 @@ def test_real_pictures_and_weights(tmp_path):
     script = f"""
 import os
 from skin_nb.evaluation import evaluate
-from skin_nb.predictions import predictions_table
 from skin_nb.experiment import load_data
 from skin_nb.pictures import decode_images
+from skin_nb.predictions import predictions_table
 from skin_nb.preparation import split_by_lesion
 from skin_nb.recipe import Recipe, Stage
 from skin_nb.training import fit_recipe
 table = load_data(os.environ["SKIN_NB_DATA"])
 few = table.groupby("lesion_id").head(1).groupby("dx").head(70)
 few = split_by_lesion(few.sample(frac=1, random_state=0).reset_index(drop=True))
-fit = fit_recipe(Recipe("real", "MobileNetV2", 224, (Stage(20, 1e-3),)), few, decode_images(few, 224, folder={str(tmp_path)!r}), {str(tmp_path)!r}, os.environ["SKIN_NB_WEIGHTS"], folder={str(tmp_path)!r}, verbose=0)
+images = decode_images(few, 224, folder={str(tmp_path)!r})
+recipe = Recipe("real", "MobileNetV2", 224, (Stage(20, 1e-3),))
+fit = fit_recipe(recipe, few, images, {str(tmp_path)!r}, os.environ["SKIN_NB_WEIGHTS"],
+                 folder={str(tmp_path)!r}, verbose=0)
 print(evaluate(predictions_table(few, fit.probabilities, fit.rows), n_boot=0)["balanced_accuracy"])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=dict(os.environ, TQDM_DISABLE="1", TF_CPP_MIN_LOG_LEVEL="3"))

@@ -207,8 +207,8 @@ def test_lab_of_known_colours():
 def test_means_and_masks(table, images):
     masks = read_masks(table, 96)
     assert masks.shape == images.shape[:3] and masks[:, 48, 48].mean() > .9 > .1 > masks[:, 0, 0].mean()
-    assert np.allclose(mean_by_class(images, table.dx)[5], images[table.dx == "nv"].mean(0))
-    for figure in plot_mean_lesions(images, masks, table.dx), plot_lesion_area(masks, table.dx), plot_colours(mean_colours(images, masks), table.dx): assert figure
+    assert np.allclose(mean_by_class(images, table)[5], images[table.dx == "nv"].mean(0))
+    for figure in plot_mean_lesions(images, masks, table), plot_lesion_area(masks, table), plot_colours(mean_colours(images, masks), table): assert figure
     refused(lambda: read_masks(table.assign(image_id="ISIC_9"), 96), "no mask")
     plt.close("all")
 

@@ -6,12 +6,11 @@
 __all__ = ['AS_PUBLISHED', 'HONEST']
 
 # %% ../../nbs/32_resnet50.ipynb #65517800
-from ..recipe import Recipe, Stage
-from ..recipe import honest_recipe
+from ..recipe import Recipe, Rows, Stage, honest_recipe
 
 # %% ../../nbs/32_resnet50.ipynb #94f7972e
-AS_PUBLISHED = Recipe("resnet50", "ResNet50", 224, (Stage(20, 1e-5, unfreeze="all", plateau=5),), protocol="published",
-                      scratch=True, per_class=50)
+AS_PUBLISHED = Recipe("resnet50", "ResNet50", 224, (Stage(20, 1e-5, unfreeze="all", plateau=5),),
+                      protocol="published", rows=Rows(per_class=50), scratch=True)
 
 # %% ../../nbs/32_resnet50.ipynb #66a45a34
 HONEST = honest_recipe("resnet50", "ResNet50")

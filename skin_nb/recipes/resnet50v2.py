@@ -6,13 +6,14 @@
 __all__ = ['AS_PUBLISHED', 'HONEST']
 
 # %% ../../nbs/33_resnet50v2.ipynb #33694c4a
-from ..recipe import Recipe, Stage
+from ..balancing import Strategy
 from ..batches import Views
-from ..recipe import honest_recipe
+from ..recipe import Head, Recipe, Stage, honest_recipe
 
 # %% ../../nbs/33_resnet50v2.ipynb #f1c9e45a
-AS_PUBLISHED = Recipe("resnet50v2", "ResNet50V2", 224, (Stage(20, 1e-4),), protocol="published",
-                      dense=(256, 128), dropout=.5, balance="oversample", views=Views(4, zoom=.2))
+AS_PUBLISHED = Recipe("resnet50v2", "ResNet50V2", 224, (Stage(20, 1e-4),),
+                      protocol="published", head=Head(dense=(256, 128), dropout=.5),
+                      strategy=Strategy("repeat"), views=Views(4, zoom=.2))
 
 # %% ../../nbs/33_resnet50v2.ipynb #fc0d6be1
 HONEST = honest_recipe("resnet50v2", "ResNet50V2")
