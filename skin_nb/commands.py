@@ -33,7 +33,7 @@ def exit_code(
         print("interrupted", file=sys.stderr)
         return 130
 
-# %% ../nbs/25a_commands.ipynb #b6bebc5c
+# %% ../nbs/25a_commands.ipynb #1ea8ca29
 def open_data(
     data: str,  # folder, or "sample"
 ) -> Path:
@@ -123,7 +123,7 @@ def _new_folder(home, name):
         run = run.with_name(run.name + "x")
     return run
 
-# %% ../nbs/25a_commands.ipynb #83a3dc8b
+# %% ../nbs/25a_commands.ipynb #553d0aa3
 def parse_folds(
     folds: str,  # "0,1"
 ) -> list:  # of int
@@ -261,7 +261,7 @@ def _check(folder):
     print(f"{path}: {describe_size(table)}; {len(problems)} problem{plural}")
     return 1 if problems else 0
 
-# %% ../nbs/25a_commands.ipynb #6e0853ca
+# %% ../nbs/25a_commands.ipynb #a865d4e3
 def describe_task(
     table,  # DataFrame from a reader
 ) -> str:
@@ -354,7 +354,7 @@ def add_validation(
     valid = valid.rename(columns={task_of(valid).group: task.group})  # lesions or patients
     return with_task(pd.concat([predictions, valid], ignore_index=True), task)
 
-# %% ../nbs/25a_commands.ipynb #97e40720
+# %% ../nbs/25a_commands.ipynb #4c55eb2f
 def _evaluate(model, data, out):
     table, left_out = read_for_model(model, data)
     predictions = _predict(model, table)
@@ -395,7 +395,7 @@ def _draw_figures(out, table, predictions, metrics):
     score_figures(predictions, out / "figures", metrics=metrics,
                   picture=lambda image_id: open_image(path[image_id]))
 
-# %% ../nbs/25a_commands.ipynb #d516dd15
+# %% ../nbs/25a_commands.ipynb #1abd7fa9
 def describe_left_out(
     left_out,  # Series class -> rows left out
 ) -> str:

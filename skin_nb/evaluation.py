@@ -560,10 +560,11 @@ def paired_difference(
     task = task_of(a)
     noun = f"{task.group_name}s"
     _check_same_classes(task.classes, task_of(b).classes)
-    group_a, group_b = (t.loc[t["split"] == split, task.group] for t in (a, b))
+    b = with_task(b, task)
+    group_a, group_b = (_rows_of_split(t, split)[task.group] for t in (a, b))
     _check_same_groups(group_a, group_b, noun)
     in_a = _one_score(a, score, split)
-    in_b = _one_score(with_task(b, task), score, split)
+    in_b = _one_score(b, score, split)
     n = len(group_a)
 
     def both(weights):

@@ -157,7 +157,7 @@ LEAKAGE_GROUPS = {  # name -> `Group`
     "crossover, unseen": Group("crossover", seen=False),
 }
 
-# %% ../nbs/50_leakage.ipynb #cc5305f2
+# %% ../nbs/50_leakage.ipynb #67bbd913
 COMPARISONS = {  # what it tells -> (group, group)
     "image split against lesion split": ("image", "lesion"),
     "image split against lesion split, several pictures": ("image, several", "lesion, several"),
@@ -220,7 +220,7 @@ def leakage_table(
                    for what, (a, b) in COMPARISONS.items() if a in scores and b in scores]
     return pd.concat(groups, ignore_index=True), pd.concat(differences, ignore_index=True)
 
-# %% ../nbs/50_leakage.ipynb #aa44260b
+# %% ../nbs/50_leakage.ipynb #b4478c74
 def _size(rows):
     return dict(images=len(rows), lesions=rows.lesion_id.nunique(), seeds=rows.seed.nunique())
 

@@ -107,7 +107,7 @@ def outline(
     waves = size * np.cos(degrees * k + phase)
     return np.exp(waves.sum(1)).astype(np.float32)
 
-# %% ../nbs/01_sample.ipynb #025e7f4b
+# %% ../nbs/01_sample.ipynb #ce84474f
 def canvas(
     rng: np.random.Generator,
     side: int = 216,  # pixels
@@ -253,7 +253,7 @@ def regression(c, rng, size=.35, amount=.35):
     pepper = step(_noise_on(c, rng, 60), 1.1, 1.8) * area
     return {"white": amount * area, "melanin": -.6 * area, "blue": .7 * pepper}
 
-# %% ../nbs/01_sample.ipynb #0f909cea
+# %% ../nbs/01_sample.ipynb #5e184ae5
 def streaks(c, rng, n=24, amount=1., sector=160, reach=1.2):
     "Streaks: finger-like lines that leave the edge, on one side only when `sector` is below 360."
     start = rng.uniform(0, 360)
@@ -319,6 +319,7 @@ def _shrink(sheet, size):
     "A drawing averaged to (width, height), 0..1: smooth lines."
     return _to_array(sheet.resize(size, Image.Resampling.BOX))
 
+# %% ../nbs/01_sample.ipynb #9f8a333b
 def vessels(c, rng, n=4, amount=1., width=.014, length=1.2):
     "Arborising vessels: red trees that grow inwards from the edge."
     side = 2 * len(c.axis)
@@ -333,7 +334,6 @@ def vessels(c, rng, n=4, amount=1., width=.014, length=1.2):
     tree = _shrink(sheet, c.r.shape)
     return {"blood": amount * tree * _patchy(c, rng, 7)}
 
-# %% ../nbs/01_sample.ipynb #1ada0456
 def nests(c, rng, n=7, size=.16, amount=1.4):
     "Blue-grey ovoid nests: large, smooth, unconnected blobs."
     at = places(c, rng, n, .1, .85)
@@ -403,6 +403,7 @@ def sign(structure, chance, **settings) -> Sign:
     "A structure with its chance and its settings."
     return Sign(structure, chance, settings)
 
+# %% ../nbs/01_sample.ipynb #6e88d16b
 LOOKS = {
     "akiec": Look(
         "red false network around pale hair openings, scale, no clear edge",
@@ -428,7 +429,7 @@ LOOKS = {
                sign(scale, .15, share=.2))),
 }
 
-# %% ../nbs/01_sample.ipynb #b3f3c149
+# %% ../nbs/01_sample.ipynb #6b586c63
 LOOKS |= {
     "df": Look(
         "white patch in the middle, delicate network around it",
@@ -472,7 +473,7 @@ class Person:
     mole: float = 0.  # added to the melanin of every lesion
 
 def draw_person(rng: np.random.Generator) -> Person:
-    "Mostly light skin, as in the published sets, with a tail towards dark; half have hardly any hair."
+    "Mostly light skin, as in the published sets, some dark; half have hardly any hair."
     hair = rng.choice((1, 10, 25), p=(.55, .33, .12))
     tone = min(1.2, rng.gamma(1.2, .13))
     flush = rng.uniform(.03, .2)
@@ -503,13 +504,13 @@ def grow_lesion(
     layers = np.zeros((4, side, side), np.float32)
     _add(layers, _ground(c, rng, look))
     _add(layers, {"melanin": person.mole * c.inside})
-    for sign in look.shows:
-        if rng.random() < sign.chance:
-            settings = _draw_settings(rng, sign.settings)
-            _add(layers, sign.structure(c, rng, **settings))
+    for shown in look.shows:
+        if rng.random() < shown.chance:
+            settings = _draw_settings(rng, shown.settings)
+            _add(layers, shown.structure(c, rng, **settings))
     return Lesion(dx, layers.clip(0, 3.2), c.inside, person)
 
-# %% ../nbs/01_sample.ipynb #96fa1984
+# %% ../nbs/01_sample.ipynb #6dbbda54
 def _find_look(dx):
     if dx not in LOOKS:
         known = "one of " + ", ".join(LOOKS)
@@ -575,7 +576,7 @@ def _pixel_grid(h, w):
     "Row and column of every pixel, (2, h, w), in heights."
     return np.mgrid[0:h, 0:w].astype(np.float32) / h
 
-# %% ../nbs/01_sample.ipynb #933992af
+# %% ../nbs/01_sample.ipynb #9cad799d
 def hairs(
     rng: np.random.Generator,
     n: int,  # how many
@@ -647,7 +648,7 @@ def _draw_ruler(rng, sheet):
         y = 0 if at_top else h - tick
         pen.line((x, y, x, y + tick), fill=210, width=thick)
 
-# %% ../nbs/01_sample.ipynb #0eb37aec
+# %% ../nbs/01_sample.ipynb #e27daecf
 def camera(
     rng: np.random.Generator,
     view: np.ndarray,  # (height, width, 3), 0..1
@@ -707,7 +708,7 @@ def _affine(rng, side, h, w):
     move = side / 2 - matrix @ (np.array((w, h)) / 2 + shift)
     return (*matrix[0], move[0], *matrix[1], move[1])
 
-# %% ../nbs/01_sample.ipynb #c79247da
+# %% ../nbs/01_sample.ipynb #5110a3f9
 HAIR = np.array((.25, .17, .13), np.float32)  # dark brown
 
 def photograph(
@@ -861,6 +862,7 @@ def _in_fives(years, low, high):
     "Ages in steps of five years, within limits."
     return np.clip(np.round(years / 5) * 5, low, high)
 
+# %% ../nbs/01_sample.ipynb #0734ea5c
 def _blank_some(rng, rows, n):
     "Take some facts out of rows of nevi and benign keratoses, in place."
     vague = np.flatnonzero(rows.dx.isin(["nv", "bkl"]))
@@ -874,7 +876,6 @@ def _spread(rng, images, lesions):
     "How many of the images each lesion gets, one at least."
     return 1 + rng.multinomial(images - lesions, np.full(lesions, 1 / lesions))
 
-# %% ../nbs/01_sample.ipynb #70d074e9
 def _draw_place(rng, places):
     "A site by the shares of `Facts.places`; what they leave over is spread over the other sites."
     shares = _read_shares(places)
@@ -973,7 +974,7 @@ def siim_table(
     table["target"] = malignant
     return table.iloc[rng.permutation(n)].reset_index(drop=True)
 
-# %% ../nbs/01_sample.ipynb #d6418fdd
+# %% ../nbs/01_sample.ipynb #7df32344
 def _draw_owners(rng, n):
     "The number of the patient each of n images belongs to; everybody has two at least."
     patients = max(5, n // 9)
@@ -1001,6 +1002,16 @@ def _draw_ids(rng, n, prefix):
     numbers = rng.choice(9_999_999, n, replace=False)
     return np.array([f"{prefix}_{k:07d}" for k in numbers], object)
 
+# %% ../nbs/01_sample.ipynb #44e9d1cc
+def _duplicates(rng, table):
+    "Pairs of benign pictures of one patient; the second will be a copy of the first."
+    benign = table[table.target == 0].groupby("patient_id").image_name
+    pairs = [tuple(names.iloc[:2]) for _, names in benign if len(names) > 2]
+    most = max(1, len(table) // 80)
+    chosen = sorted(rng.permutation(len(pairs))[:most])
+    columns = ["image_name_1", "image_name_2"]
+    return pd.DataFrame([pairs[k] for k in chosen], columns=columns)
+
 # %% ../nbs/01_sample.ipynb #69bca478
 _DRAWN_AS = {"melanoma": "mel", "unknown": "nv", "nevus": "nv"}  # every other diagnosis: bkl
 
@@ -1010,7 +1021,7 @@ def write_siim_isic(
     seed: int = 0,  # the same seed gives the same bytes
     size: tuple = (240, 180),  # (width, height) in pixels
 ) -> Path:  # the folder
-    "Draw a melanoma sample in the published layout of SIIM-ISIC 2020: train.csv, duplicates, images."
+    "Draw a melanoma sample in the published layout of SIIM-ISIC 2020."
     table = siim_table(n, seed)
     folder = Path(folder)
     images = folder / "images"
@@ -1033,12 +1044,3 @@ def write_siim_isic(
     table.to_csv(folder / "train.csv", index=False)
     twice.to_csv(folder / "ISIC_2020_Training_Duplicates.csv", index=False)
     return folder
-
-def _duplicates(rng, table):
-    "Pairs of benign pictures of one patient; the second will be a copy of the first."
-    benign = table[table.target == 0].groupby("patient_id").image_name
-    pairs = [tuple(names.iloc[:2]) for _, names in benign if len(names) > 2]
-    most = max(1, len(table) // 80)
-    chosen = sorted(rng.permutation(len(pairs))[:most])
-    columns = ["image_name_1", "image_name_2"]
-    return pd.DataFrame([pairs[k] for k in chosen], columns=columns)
