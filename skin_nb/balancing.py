@@ -202,6 +202,7 @@ class TrainingSet:
     y: np.ndarray  # (n,) class numbers
     weights: np.ndarray | None = None  # (n,) float32, of the rows in the loss; None: all 1
     rows: np.ndarray | None = None  # (m,) positions drawn, with repetition; None: every row once
+    per_epoch: int | None = None  # how many of the rows drawn make an epoch; None: all
 
 def row_weights(
     training_set: TrainingSet,
@@ -360,7 +361,7 @@ def _draw_rows(x, y, seed):
     return TrainingSet(x, y, rows=draw_rows(y, seed))
 
 def _draw_batches(x, y, seed):
-    return TrainingSet(x, y, rows=draw_batches(y, seed))
+    return TrainingSet(x, y, rows=draw_batches(y, seed), per_epoch=len(y))
 
 def _invent(name, x, y, seed):
     return TrainingSet(*resample_features(name, x, y, seed))

@@ -6,15 +6,15 @@
 __all__ = ['walk_nodes', 'layer_output', 'ImageNode', 'image_nodes', 'macs', 'list_cuts', 'cut_model', 'between', 'logits_of',
            'list_maps', 'choose_map', 'cut_at', 'dropout_rates', 'silence_dropout']
 
-# %% ../nbs/20b_graph.ipynb #fd7922ce
+# %% ../nbs/20b_graph.ipynb #83d8fb83
 from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/20b_graph.ipynb #983b6412
+# %% ../nbs/20b_graph.ipynb #84cee284
 import keras
 
-# %% ../nbs/20b_graph.ipynb #3c3a0659
+# %% ../nbs/20b_graph.ipynb #6b2ca2bb
 def walk_nodes(
     model: keras.Model,  # flat, or a `Sequential` that has been built
 ) -> list:  # of Keras nodes
@@ -35,7 +35,7 @@ def layer_output(
         raise ValueError(f"{model.name} has no layer called {layer!r}")
     return found[-1]
 
-# %% ../nbs/20b_graph.ipynb #24f6a703
+# %% ../nbs/20b_graph.ipynb #f9d93727
 @dataclass(frozen=True)
 class ImageNode:
     "A call of a layer that depends on the picture."
@@ -52,7 +52,7 @@ class ImageNode:
         "Of its output for one picture."
         return tuple(self.node.outputs[0].shape[1:])
 
-# %% ../nbs/20b_graph.ipynb #f93d3baf
+# %% ../nbs/20b_graph.ipynb #d0cf2951
 def image_nodes(
     model: keras.Model,  # flat; its first input is the picture
 ) -> list:  # of `ImageNode`; the one at position i has place i + 1
@@ -73,7 +73,7 @@ def image_nodes(
             mixed.update(made)
     return found
 
-# %% ../nbs/20b_graph.ipynb #02adcbca
+# %% ../nbs/20b_graph.ipynb #9bd544d1
 _MOVING = 4.  # operations a value, for layers without a kernel
 
 def macs(
@@ -86,7 +86,7 @@ def macs(
     kernels = sum(int(np.prod(w.shape)) for w in weights if w.name == "kernel")
     return float(places * kernels) or _MOVING * int(np.prod(shape))
 
-# %% ../nbs/20b_graph.ipynb #dfb11772
+# %% ../nbs/20b_graph.ipynb #45c805ea
 def _is_cut(nodes):
     "For each image node whether the network can be cut behind it."
     oldest = np.minimum.accumulate([min(n.reads) for n in reversed(nodes)])[::-1]
@@ -107,7 +107,7 @@ def list_cuts(
                              remaining=cost[position + 1:].sum() / cost.sum(), position=position))
     return pd.DataFrame(rows, columns=["layer", "shape", "kb", "remaining", "position"])
 
-# %% ../nbs/20b_graph.ipynb #e66d2312
+# %% ../nbs/20b_graph.ipynb #bb8ef80a
 def _build_above(model, ends, output, name=None):
     "A network from tensors inside `model` to one further up, which leaves `model` as it was."
     history = [tensor._keras_history for tensor in model.inputs]
@@ -136,7 +136,7 @@ def between(
     "The part of a network between two cuts."
     return keras.Model(layer_output(model, first), layer_output(model, second), name="between")
 
-# %% ../nbs/20b_graph.ipynb #52aa55e6
+# %% ../nbs/20b_graph.ipynb #5ab327b5
 def logits_of(
     model: keras.Model,  # flat
 ):  # KerasTensor (batch, classes)
@@ -163,7 +163,7 @@ def _maps(model):
 def _is_spread(tensor):
     return tensor.shape[1:3] != (1, 1)
 
-# %% ../nbs/20b_graph.ipynb #07697aa4
+# %% ../nbs/20b_graph.ipynb #f4bfce44
 def list_maps(
     model: keras.Model,  # flat, with a layer called `logits`
 ) -> pd.DataFrame:  # layer, height, width, channels; the last row is the default for Grad-CAM
@@ -187,7 +187,7 @@ def choose_map(
                          f"the last ones are {', '.join(usable[-8:])}")
     return layer
 
-# %% ../nbs/20b_graph.ipynb #6b737c2f
+# %% ../nbs/20b_graph.ipynb #7b4ee651
 def _passing(model, at, end):
     "The tensors that `end` needs besides `at`, in the order in which they are read."
     after = {id(at)}
@@ -211,7 +211,7 @@ def cut_at(
     ends = [at, *_passing(model, at, logits)]
     return keras.Model(model.inputs, ends), _build_above(model, ends, logits)
 
-# %% ../nbs/20b_graph.ipynb #64face74
+# %% ../nbs/20b_graph.ipynb #33447a2a
 def dropout_rates(
     model: keras.Model,
 ) -> dict:  # layer -> rate

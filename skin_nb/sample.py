@@ -107,7 +107,7 @@ def outline(
     waves = size * np.cos(degrees * k + phase)
     return np.exp(waves.sum(1)).astype(np.float32)
 
-# %% ../nbs/01_sample.ipynb #ce84474f
+# %% ../nbs/01_sample.ipynb #e8ef66c4
 def canvas(
     rng: np.random.Generator,
     side: int = 216,  # pixels
@@ -253,7 +253,7 @@ def regression(c, rng, size=.35, amount=.35):
     pepper = step(_noise_on(c, rng, 60), 1.1, 1.8) * area
     return {"white": amount * area, "melanin": -.6 * area, "blue": .7 * pepper}
 
-# %% ../nbs/01_sample.ipynb #5e184ae5
+# %% ../nbs/01_sample.ipynb #c1ac366b
 def streaks(c, rng, n=24, amount=1., sector=160, reach=1.2):
     "Streaks: finger-like lines that leave the edge, on one side only when `sector` is below 360."
     start = rng.uniform(0, 360)
@@ -319,7 +319,7 @@ def _shrink(sheet, size):
     "A drawing averaged to (width, height), 0..1: smooth lines."
     return _to_array(sheet.resize(size, Image.Resampling.BOX))
 
-# %% ../nbs/01_sample.ipynb #9f8a333b
+# %% ../nbs/01_sample.ipynb #218862c6
 def vessels(c, rng, n=4, amount=1., width=.014, length=1.2):
     "Arborising vessels: red trees that grow inwards from the edge."
     side = 2 * len(c.axis)
@@ -403,7 +403,7 @@ def sign(structure, chance, **settings) -> Sign:
     "A structure with its chance and its settings."
     return Sign(structure, chance, settings)
 
-# %% ../nbs/01_sample.ipynb #6e88d16b
+# %% ../nbs/01_sample.ipynb #b217abe8
 LOOKS = {
     "akiec": Look(
         "red false network around pale hair openings, scale, no clear edge",
@@ -429,7 +429,7 @@ LOOKS = {
                sign(scale, .15, share=.2))),
 }
 
-# %% ../nbs/01_sample.ipynb #6b586c63
+# %% ../nbs/01_sample.ipynb #a5929eae
 LOOKS |= {
     "df": Look(
         "white patch in the middle, delicate network around it",
@@ -510,7 +510,7 @@ def grow_lesion(
             _add(layers, shown.structure(c, rng, **settings))
     return Lesion(dx, layers.clip(0, 3.2), c.inside, person)
 
-# %% ../nbs/01_sample.ipynb #6dbbda54
+# %% ../nbs/01_sample.ipynb #c9661289
 def _find_look(dx):
     if dx not in LOOKS:
         known = "one of " + ", ".join(LOOKS)
@@ -576,7 +576,7 @@ def _pixel_grid(h, w):
     "Row and column of every pixel, (2, h, w), in heights."
     return np.mgrid[0:h, 0:w].astype(np.float32) / h
 
-# %% ../nbs/01_sample.ipynb #9cad799d
+# %% ../nbs/01_sample.ipynb #3805f737
 def hairs(
     rng: np.random.Generator,
     n: int,  # how many
@@ -648,7 +648,7 @@ def _draw_ruler(rng, sheet):
         y = 0 if at_top else h - tick
         pen.line((x, y, x, y + tick), fill=210, width=thick)
 
-# %% ../nbs/01_sample.ipynb #e27daecf
+# %% ../nbs/01_sample.ipynb #6b78803f
 def camera(
     rng: np.random.Generator,
     view: np.ndarray,  # (height, width, 3), 0..1
@@ -708,7 +708,7 @@ def _affine(rng, side, h, w):
     move = side / 2 - matrix @ (np.array((w, h)) / 2 + shift)
     return (*matrix[0], move[0], *matrix[1], move[1])
 
-# %% ../nbs/01_sample.ipynb #5110a3f9
+# %% ../nbs/01_sample.ipynb #5098135a
 HAIR = np.array((.25, .17, .13), np.float32)  # dark brown
 
 def photograph(
@@ -862,7 +862,7 @@ def _in_fives(years, low, high):
     "Ages in steps of five years, within limits."
     return np.clip(np.round(years / 5) * 5, low, high)
 
-# %% ../nbs/01_sample.ipynb #0734ea5c
+# %% ../nbs/01_sample.ipynb #1c14838e
 def _blank_some(rng, rows, n):
     "Take some facts out of rows of nevi and benign keratoses, in place."
     vague = np.flatnonzero(rows.dx.isin(["nv", "bkl"]))
@@ -974,7 +974,7 @@ def siim_table(
     table["target"] = malignant
     return table.iloc[rng.permutation(n)].reset_index(drop=True)
 
-# %% ../nbs/01_sample.ipynb #7df32344
+# %% ../nbs/01_sample.ipynb #80469e2e
 def _draw_owners(rng, n):
     "The number of the patient each of n images belongs to; everybody has two at least."
     patients = max(5, n // 9)
@@ -1002,7 +1002,7 @@ def _draw_ids(rng, n, prefix):
     numbers = rng.choice(9_999_999, n, replace=False)
     return np.array([f"{prefix}_{k:07d}" for k in numbers], object)
 
-# %% ../nbs/01_sample.ipynb #44e9d1cc
+# %% ../nbs/01_sample.ipynb #8fa48312
 def _duplicates(rng, table):
     "Pairs of benign pictures of one patient; the second will be a copy of the first."
     benign = table[table.target == 0].groupby("patient_id").image_name

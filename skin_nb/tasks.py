@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'GROUPS', 'COLOURS', 'HAM10000', 'ISIC2019', 'MELANOMA', 'TASKS', 'MALIGNANT_NAMES', 'MELANOMA_NAMES',
-           'Task', 'task_of_classes', 'with_task', 'task_of', 'as_melanoma', 'task_in_group', 'fit_to_task',
-           'task_to_dict', 'task_from_dict']
+           'Task', 'task_of_classes', 'with_task', 'task_of', 'group_of', 'classes_of', 'as_melanoma', 'task_in_group',
+           'fit_to_task', 'task_to_dict', 'task_from_dict']
 
 # %% ../nbs/00a_tasks.ipynb #ad391896
 from dataclasses import asdict, dataclass, replace
@@ -14,22 +14,22 @@ import pandas as pd
 from .core import DataError, Problem
 
 # %% ../nbs/00a_tasks.ipynb #e8d7d405
-METRICS = ("balanced_accuracy", "auc")  # what a task can be judged by; auc is the area under the ROC curve
+METRICS = ("balanced_accuracy", "auc")  # what can judge a task; auc: area under the ROC curve
 GROUPS = ("lesion_id", "patient_id")  # columns that can tie pictures together
 
-# Okabe and Ito's colours, which colour-blind people can tell apart; the order gives HAM10000's classes theirs
+# Okabe and Ito's colours, which colour-blind people can tell apart
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#000000", "#F0E442")
 
 @dataclass(frozen=True)
 class Task:
     "What is to be predicted from a picture, and how answers are judged."
     name: str  # file-name friendly
-    classes: tuple  # names of the classes, in the order of a network's outputs; of two, the second is the positive one
+    classes: tuple  # names, in the order of a network's outputs; of two the second is positive
     malignant: tuple = ()  # those of them that are malignant; empty: nobody said
     group: str = "lesion_id"  # column whose values must not cross a split, one of `GROUPS`
     metric: str = "balanced_accuracy"  # the score that counts, one of `METRICS`
     long_names: tuple = ()  # one a class; empty: the names themselves
-    colours: tuple = ()  # one a class, as Matplotlib understands them; empty: from `COLOURS`, in turn
+    colours: tuple = ()  # one a class, for Matplotlib; empty: from `COLOURS`, in turn
 
     def __post_init__(self):
         _check_task(self)
@@ -68,7 +68,8 @@ class Task:
         strange = sorted({str(n) for n in names if n not in known})
         if strange:
             found = f"class {', '.join(strange)}"
-            raise DataError(Problem("table", None, found, _one_of(self.classes), "Correct the cells."))
+            raise DataError(Problem("table", None, found, _one_of(self.classes),
+                                    "Correct the cells."))
         return np.array([known[n] for n in names], "int64")
 
 # %% ../nbs/00a_tasks.ipynb #83d5fb86
@@ -127,7 +128,7 @@ def task_of_classes(
     malignant: tuple | None = None,  # of the classes; None: those whose names say so
     group: str = "lesion_id",  # one of `GROUPS`
 ) -> Task:
-    "The known task with these classes, or a new one: in alphabetical order, of two the malignant one last."
+    "The known task with these classes, or a new one: alphabetical, of two the malignant one last."
     names = sorted(set(classes))
     for task in TASKS.values():
         if set(task.classes) == set(names) and malignant is None and task.group == group:
@@ -157,11 +158,24 @@ def task_of(
     classes = [c.removeprefix("p_") for c in table if str(c).startswith("p_")]
     if len(classes) > 1:
         return task_of_classes(classes, group=_group_column(table))
-    raise DataError(Problem("table", None, "no task", "a table from a reader, or one with p_<class> columns",
+    raise DataError(Problem("table", None, "no task",
+                            "a table from a reader, or one with p_<class> columns",
                             "Attach one: with_task(table, task)."))
 
 def _group_column(table):
     return next((g for g in GROUPS if g in table), GROUPS[0])
+
+def group_of(
+    table: pd.DataFrame,
+) -> str:  # one of `GROUPS`
+    "The column whose values must not cross a split: the task's, or lesion_id without a task."
+    return table.attrs["task"].group if "task" in table.attrs else _group_column(table)
+
+def classes_of(
+    table: pd.DataFrame,  # dx
+) -> tuple:
+    "The classes of a table: its task's, or without a task those that occur, in the alphabet."
+    return table.attrs["task"].classes if "task" in table.attrs else tuple(sorted(set(table.dx)))
 
 # %% ../nbs/00a_tasks.ipynb #3b6dab10
 MELANOMA_NAMES = ("mel", "melanoma")
@@ -190,7 +204,7 @@ def fit_to_task(
     table: pd.DataFrame,  # from a reader
     task: Task,  # of the model
 ) -> tuple:  # (table with the model's task, Series class -> rows left out)
-    "A labelled table as a model's task sees it; a `DataError` with both lists where they don't fit."
+    "A labelled table as a model's task sees it; a `DataError` with both lists if they don't fit."
     own = task_of(table)
     if task.name == MELANOMA.name and own.name != MELANOMA.name:
         table = as_melanoma(table)

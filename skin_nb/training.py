@@ -443,6 +443,10 @@ def _vectors(part, rows):
         return np.asarray(part.arrays[0][rows], "float32")
     return None
 
+def _of_mean_one(weights):
+    "Weights on the scale of no weights, so that a learning rate means the same with every sampler."
+    return weights if np.isclose(weights.mean(), 1) else weights / weights.mean()
+
 def _spread(values, rows, n):
     "(n,) float32: the values at these rows, 0 elsewhere."
     spread = np.zeros(n, "float32")
@@ -459,13 +463,13 @@ def _training_batches(training, part):
     x = _vectors(part, train)
     sample = make_training_set(recipe.strategy, x, training.y[train], recipe.seed)
     options = dict(batch_size=recipe.rows.batch, shuffle=True, seed=recipe.seed,
-                   rows_per_epoch=recipe.rows.per_epoch)
+                   rows_per_epoch=recipe.rows.per_epoch or sample.per_epoch)
     if sample.x is not x:
         return _invented_batches(training, sample, options), sample.y
     drawn = train if sample.rows is None else train[sample.rows]
     weights = sample.weights
     if weights is not None:
-        weights = _spread(weights, train, len(training.y))
+        weights = _spread(_of_mean_one(weights), train, len(training.y))
     inputs = _inputs(part.arrays, part.reads, training.metadata)
     return make_batches(inputs, drawn, training.y, weights, **options), training.y[drawn]
 
