@@ -6,15 +6,15 @@
 __all__ = ['walk_nodes', 'layer_output', 'ImageNode', 'image_nodes', 'macs', 'list_cuts', 'cut_model', 'between', 'logits_of',
            'list_maps', 'choose_map', 'cut_at', 'dropout_rates', 'silence_dropout']
 
-# %% ../nbs/20b_graph.ipynb #83d8fb83
+# %% ../nbs/20b_graph.ipynb #ccf671b7
 from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/20b_graph.ipynb #84cee284
+# %% ../nbs/20b_graph.ipynb #966d2f63
 import keras
 
-# %% ../nbs/20b_graph.ipynb #6b2ca2bb
+# %% ../nbs/20b_graph.ipynb #e4113188
 def walk_nodes(
     model: keras.Model,  # flat, or a `Sequential` that has been built
 ) -> list:  # of Keras nodes
@@ -35,12 +35,12 @@ def layer_output(
         raise ValueError(f"{model.name} has no layer called {layer!r}")
     return found[-1]
 
-# %% ../nbs/20b_graph.ipynb #f9d93727
+# %% ../nbs/20b_graph.ipynb #63936914
 @dataclass(frozen=True)
 class ImageNode:
     "A call of a layer that depends on the picture."
     node: object  # from `walk_nodes`
-    reads: list  # places of the tensors it reads that depend on the picture: 0 is the picture itself
+    reads: list  # places of what it reads that depends on the picture: 0 is the picture itself
     alone: bool  # whether it depends on nothing else
 
     @property
@@ -52,7 +52,7 @@ class ImageNode:
         "Of its output for one picture."
         return tuple(self.node.outputs[0].shape[1:])
 
-# %% ../nbs/20b_graph.ipynb #d0cf2951
+# %% ../nbs/20b_graph.ipynb #1281578b
 def image_nodes(
     model: keras.Model,  # flat; its first input is the picture
 ) -> list:  # of `ImageNode`; the one at position i has place i + 1
@@ -73,7 +73,7 @@ def image_nodes(
             mixed.update(made)
     return found
 
-# %% ../nbs/20b_graph.ipynb #9bd544d1
+# %% ../nbs/20b_graph.ipynb #20c0f89c
 _MOVING = 4.  # operations a value, for layers without a kernel
 
 def macs(
@@ -86,7 +86,7 @@ def macs(
     kernels = sum(int(np.prod(w.shape)) for w in weights if w.name == "kernel")
     return float(places * kernels) or _MOVING * int(np.prod(shape))
 
-# %% ../nbs/20b_graph.ipynb #45c805ea
+# %% ../nbs/20b_graph.ipynb #1a23129c
 def _is_cut(nodes):
     "For each image node whether the network can be cut behind it."
     oldest = np.minimum.accumulate([min(n.reads) for n in reversed(nodes)])[::-1]
@@ -97,7 +97,7 @@ def _is_cut(nodes):
 def list_cuts(
     model: keras.Model,  # flat; its first input is the picture
 ) -> pd.DataFrame:  # layer, shape, kb (a picture, at two bytes a value), remaining, position
-    "Every tensor at which `model` can be cut (remaining: the share of the compute that follows it)."
+    "Every tensor at which `model` can be cut (remaining: share of the compute behind it)."
     nodes = image_nodes(model)
     cost = np.array([macs(n.node) for n in nodes])
     rows = []
@@ -107,7 +107,7 @@ def list_cuts(
                              remaining=cost[position + 1:].sum() / cost.sum(), position=position))
     return pd.DataFrame(rows, columns=["layer", "shape", "kb", "remaining", "position"])
 
-# %% ../nbs/20b_graph.ipynb #bb8ef80a
+# %% ../nbs/20b_graph.ipynb #18d02e89
 def _build_above(model, ends, output, name=None):
     "A network from tensors inside `model` to one further up, which leaves `model` as it was."
     history = [tensor._keras_history for tensor in model.inputs]
@@ -136,7 +136,7 @@ def between(
     "The part of a network between two cuts."
     return keras.Model(layer_output(model, first), layer_output(model, second), name="between")
 
-# %% ../nbs/20b_graph.ipynb #5ab327b5
+# %% ../nbs/20b_graph.ipynb #0d949c94
 def logits_of(
     model: keras.Model,  # flat
 ):  # KerasTensor (batch, classes)
@@ -163,7 +163,7 @@ def _maps(model):
 def _is_spread(tensor):
     return tensor.shape[1:3] != (1, 1)
 
-# %% ../nbs/20b_graph.ipynb #f4bfce44
+# %% ../nbs/20b_graph.ipynb #188c42b9
 def list_maps(
     model: keras.Model,  # flat, with a layer called `logits`
 ) -> pd.DataFrame:  # layer, height, width, channels; the last row is the default for Grad-CAM
@@ -173,7 +173,7 @@ def list_maps(
 
 def choose_map(
     model: keras.Model,  # flat, with a layer called `logits`
-    layer: str | None = None,  # a layer with height, width and channels; None: the last of `list_maps`
+    layer: str | None = None,  # one with height, width, channels; None: the last of `list_maps`
 ) -> str:  # name of the layer
     "The feature map to look at; a ValueError where there is none of this name."
     maps = _maps(model)
@@ -187,7 +187,7 @@ def choose_map(
                          f"the last ones are {', '.join(usable[-8:])}")
     return layer
 
-# %% ../nbs/20b_graph.ipynb #7b4ee651
+# %% ../nbs/20b_graph.ipynb #e085eaa4
 def _passing(model, at, end):
     "The tensors that `end` needs besides `at`, in the order in which they are read."
     after = {id(at)}
@@ -211,11 +211,11 @@ def cut_at(
     ends = [at, *_passing(model, at, logits)]
     return keras.Model(model.inputs, ends), _build_above(model, ends, logits)
 
-# %% ../nbs/20b_graph.ipynb #33447a2a
+# %% ../nbs/20b_graph.ipynb #8a8a0bac
 def dropout_rates(
     model: keras.Model,
 ) -> dict:  # layer -> rate
-    "The layers that drop values or branches at random during training, also those with a rate of 0."
+    "The layers that drop values or branches during training, also those with a rate of 0."
     return {l.name: l.rate for l in model.layers if "Dropout" in type(l).__name__}
 
 def silence_dropout(

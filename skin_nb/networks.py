@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from .core import axes
-from .prefix import image_nodes, list_cuts, macs
+from .graph import dropout_rates, image_nodes, list_cuts, macs
 from .prefix import find_cut
 from .recipe import Recipe
 from .tasks import HAM10000, Task
@@ -36,7 +36,7 @@ def block_table(
     backbone: list,  # names of the backbone's layers, from `build_model`
 ) -> pd.DataFrame:  # a row a stride, one for the head: map, channels, layers, parameters, mmacs, share
     "The stretches of a network between two halvings of the picture (mmacs: millions a picture)."
-    cost = {node.operation.name: macs(node) for node, *_ in image_nodes(model)}
+    cost = {n.name: macs(n.node) for n in image_nodes(model)}
     rows = []
     for layer, block, side in _layer_blocks(model, backbone):
         mmacs = cost.get(layer.name, 0) / 1e6
@@ -87,7 +87,7 @@ def network_card(
 ) -> NetworkCard:
     "Build a recipe's network, with random weights, and read off what it costs."
     model, backbone = build_model(recipe, task, features=features)
-    rates = {l.name: l.rate for l in model.layers if "Dropout" in type(l).__name__}
+    rates = dropout_rates(model)
     rows = []
     for stage in recipe.stages:
         start = set_trainable(model, backbone, stage.unfreeze, recipe.scratch, rates)

@@ -16,7 +16,6 @@ from .batches import Views
 from .cache import RowCache, fill
 from .core import DataError, Problem, cache_home, content_key
 from .graph import dropout_rates, image_nodes, list_cuts
-from .graph import between, cut_model, silence_dropout, macs  # TEMPORARY
 
 # %% ../nbs/21a_prefix_cache.ipynb #02429c0f
 import keras
@@ -139,7 +138,22 @@ def _check_half(features):
                             "finite values below 65,504 for half precision",
                             'Use dtype="float32".'))
 
-# %% ../nbs/21a_prefix_cache.ipynb #723efd9d
+# %% ../nbs/21a_prefix_cache.ipynb #14c846e1
+def _features(prefix, source, view, batch, dtype, rows):
+    return _forward(prefix, source.read(view, rows), batch, dtype)
+
+def _cached_source(source, caches, key, dtype):
+    "What was computed, as a source for a later prefix."
+    arrays = tuple(cache.rows for cache in caches)
+
+    def read(view, rows):
+        return arrays[view][rows]
+
+    def key_of(view):
+        return content_key(key, source.key(view), dtype)
+
+    return Source(read, key_of, source.rows, source.views, arrays)
+
 def _rows_by_view(source, rows, only_first):
     "For each view the rows that are needed."
     first = np.union1d(rows, only_first).astype(int)
@@ -153,6 +167,7 @@ def _announce(wanted, shape, dtype, folder):
     what = f"{n:,} rows of {size} in {len(wanted)} view(s)"
     print(f"prefix features: {what}, {gb:.2f} GB in {folder}")
 
+# %% ../nbs/21a_prefix_cache.ipynb #723efd9d
 def cache_features(
     prefix: keras.Model,  # from `cut_model`
     source: Source,  # what the prefix reads
@@ -179,19 +194,3 @@ def cache_features(
         fill(cache, compute, needed, block=batch, label=label)
         caches.append(cache)
     return _cached_source(source, caches, key, dtype)
-
-# %% ../nbs/21a_prefix_cache.ipynb #2fa8ebf6
-def _features(prefix, source, view, batch, dtype, rows):
-    return _forward(prefix, source.read(view, rows), batch, dtype)
-
-def _cached_source(source, caches, key, dtype):
-    "What was computed, as a source for a later prefix."
-    arrays = tuple(cache.rows for cache in caches)
-
-    def read(view, rows):
-        return arrays[view][rows]
-
-    def key_of(view):
-        return content_key(key, source.key(view), dtype)
-
-    return Source(read, key_of, source.rows, source.views, arrays)

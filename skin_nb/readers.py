@@ -6,8 +6,8 @@
 __all__ = ['TABLE_COLUMNS', 'MAPPING', 'AGES', 'SEXES', 'LOCALIZATIONS', 'PICTURES', 'MASKS', 'TEST_PICTURES', 'TABLE_NAMES',
            'FIX_HEADER', 'NOTHING_KNOWN', 'ISIC2018_COLUMNS', 'ISIC_PARTS', 'CONFIRMED', 'LONE', 'ISIC2019_COLUMNS',
            'NONE_OF_THEM', 'ISIC2019_MARKS', 'DOWNSAMPLED', 'ISIC2019_METADATA', 'OTHER_NAMES', 'LONG_NAMES',
-           'SHORT_NAMES', 'KNOWN_NAMES', 'TABLES', 'PARTS', 'PART_NAME', 'KINDS', 'KIND_NAMES', 'NEEDED', 'OPTIONAL',
-           'KEYS_WANTED', 'EXAMPLE', 'GAPS', 'LAYOUTS', 'KNOWN_LAYOUTS', 'COLUMNS', 'read_ham10000', 'read_isic2018',
+           'SHORT_NAMES', 'KNOWN_NAMES', 'TABLE_ENDINGS', 'PART_WORDS', 'PART_NAME', 'KINDS', 'KIND_NAMES', 'NEEDED',
+           'OPTIONAL', 'KEYS_WANTED', 'EXAMPLE', 'GAPS', 'LAYOUTS', 'KNOWN_LAYOUTS', 'read_ham10000', 'read_isic2018',
            'left_out_rows', 'read_isic2019', 'read_folder', 'read_own_table', 'read_any', 'survey', 'find_problems']
 
 # %% ../nbs/03_readers.ipynb #a7ad6f06
@@ -502,10 +502,10 @@ def _one_spelling(words):
     return [first.setdefault(word.lower(), word) for word in words]
 
 # %% ../nbs/03_readers.ipynb #bc3afccd
-TABLES = (".csv", ".tsv", ".tab", ".xls", ".xlsx")
-PARTS = ("images?", "imgs?", "jpe?gs?", "pngs?", "pictures?", "photos?", "inputs?", "train(ing)?",
+TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".xls", ".xlsx")
+PART_WORDS = ("images?", "imgs?", "jpe?gs?", "pngs?", "pictures?", "photos?", "inputs?", "train(ing)?",
          "val(id(ation)?)?", "test(ing)?", "parts?", "folds?", "splits?", "data", "datasets?")
-PART_NAME = re.compile(rf"(.*[ _-])?({'|'.join(PARTS)})([ _-]?\d+)?", re.I)
+PART_NAME = re.compile(rf"(.*[ _-])?({'|'.join(PART_WORDS)})([ _-]?\d+)?", re.I)
 
 def _is_class_folder(entry):
     "Whether a directory entry may stand for a class: a folder with pictures directly in it."
@@ -526,7 +526,7 @@ def _class_folders(folder):
 
 def _unheard_folders(entries):
     "The same where no folder has a short name; empty where something speaks against it."
-    if any(e.name.lower().endswith(PICTURES + TABLES) for e in entries):
+    if any(e.name.lower().endswith(PICTURES + TABLE_ENDINGS) for e in entries):
         return {}
     names = [e.name for e in entries if _is_class_folder(e)]
     classes = _one_spelling(map(_class_name, names))
@@ -869,6 +869,3 @@ def find_problems(
 ) -> list[Problem]:  # empty if the folder is in order
     "Everything wrong with a folder, every picture opened."
     return survey(folder)[1]
-
-# %% ../nbs/03_readers.ipynb #ba617793
-COLUMNS = TABLE_COLUMNS  # temporary

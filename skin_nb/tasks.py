@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'GROUPS', 'COLOURS', 'HAM10000', 'ISIC2019', 'MELANOMA', 'TASKS', 'MALIGNANT_NAMES', 'MELANOMA_NAMES',
-           'Task', 'task_of_classes', 'with_task', 'task_of', 'group_of', 'classes_of', 'as_melanoma', 'task_in_group',
+           'Task', 'task_in_group', 'task_of_classes', 'with_task', 'task_of', 'group_of', 'classes_of', 'as_melanoma',
            'fit_to_task', 'task_to_dict', 'task_from_dict']
 
 # %% ../nbs/00a_tasks.ipynb #ad391896
@@ -122,6 +122,13 @@ TASKS = {task.name: task for task in (HAM10000, ISIC2019, MELANOMA)}
 MALIGNANT_NAMES = {"akiec", "ak", "bcc", "mel", "scc", "melanoma", "malignant", "cancer",
                    *(_LESIONS[c] for c in ISIC2019.malignant)}
 
+def task_in_group(
+    task: Task,
+    group: str,  # one of `GROUPS`
+) -> Task:
+    "The same task with another column that must not cross a split."
+    return task if task.group == group else replace(task, group=group)
+
 def task_of_classes(
     classes,  # class names, in any order; two at least
     name: str = "own",  # of a task that isn't known yet
@@ -131,8 +138,8 @@ def task_of_classes(
     "The known task with these classes, or a new one: alphabetical, of two the malignant one last."
     names = sorted(set(classes))
     for task in TASKS.values():
-        if set(task.classes) == set(names) and malignant is None and task.group == group:
-            return task
+        if set(task.classes) == set(names) and malignant is None:
+            return task_in_group(task, group)
     if malignant is None:
         malignant = tuple(c for c in names if c.lower().replace("_", " ") in MALIGNANT_NAMES)
     if len(names) == 2:
@@ -191,13 +198,6 @@ def as_melanoma(
                                 "a class mel or melanoma", "Rename the class, or keep the task."))
     dx = np.where(table.dx == found[0], "mel", "other")
     return with_task(table.assign(dx=dx.astype(object)), task_in_group(MELANOMA, task.group))
-
-def task_in_group(
-    task: Task,
-    group: str,  # one of `GROUPS`
-) -> Task:
-    "The same task with another column that must not cross a split."
-    return task if task.group == group else replace(task, group=group)
 
 # %% ../nbs/00a_tasks.ipynb #f8bdc358
 def fit_to_task(

@@ -23,7 +23,7 @@ from .balancing import Loss, class_shift, limit_rows, make_training_set, row_los
 from .batches import Views, augmentation, follow_epoch, make_batches
 from .core import (
     DataError, MemoryPeak, Problem, bars, content_key, replacing, set_seed)
-from .prefix import between, cut_model, silence_dropout
+from .graph import between, cut_model, dropout_rates, silence_dropout
 from .pictures import decode_images
 from .prefix import Source, cache_features, find_cut, image_source
 from .preparation import MetadataEncoder, encode_metadata, fit_metadata
@@ -398,7 +398,7 @@ def prepare(
     model, backbone = build_model(recipe, task, weights, width)
     if not recipe.scratch and weights.source == "random":
         _calibrate(model, images[train[:64]])
-    rates = {l.name: l.rate for l in model.layers if "Dropout" in type(l).__name__}
+    rates = dropout_rates(model)
     cuts = [_freeze(model, backbone, recipe, stage, rates) for stage in recipe.stages]
     key = content_key(asdict(recipe), asdict(task), str(weights), table.image_id.tolist(),
                       table.dx.tolist(), table.split.tolist(), cached)

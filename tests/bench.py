@@ -31,7 +31,7 @@ def road(table, weights, work):
     from dataclasses import replace
     from skin_nb.pictures import decode_images
     from skin_nb.batches import Views, make_batches
-    from skin_nb.prefix import cut_model
+    from skin_nb.graph import cut_model
     from skin_nb.prefix import _forward, image_source
     from skin_nb.recipes.resnet50v2 import AS_PUBLISHED
     from skin_nb.tasks import HAM10000
@@ -76,7 +76,7 @@ def step(table, weights, work):
     "One fine-tuning step with cached prefix and without."
     import keras, numpy as np
     from skin_nb.backbones import training_copy
-    from skin_nb.prefix import cut_model
+    from skin_nb.graph import cut_model
     from skin_nb.prefix import find_cut
     from skin_nb.recipe import Head, Recipe
     from skin_nb.tasks import HAM10000

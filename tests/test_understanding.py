@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np, pandas as pd, pytest
 from PIL import Image
 from skin_nb import understanding as u
-from skin_nb.core import CLASSES, DataError, read_json
+from skin_nb.core import DataError, read_json
+from skin_nb.tasks import HAM10000, with_task
 from skin_nb.pictures import decode_images
 from skin_nb.pixels import (AGREE, PAIR_COLUMNS, background_auc, likeness, mean_by_class, mean_colours, near_duplicates, perceptual_hashes, plot_colours, plot_lesion_area,
                             plot_mean_lesions, plot_pairs, read_masks, to_lab, twins)
@@ -43,9 +44,9 @@ def challenge(root, part, classes, columns=ORDER, first=1):
 
 @pytest.mark.parametrize("part", ["Training", "Validation", "Test"])
 def test_parts_of_the_challenge(tmp_path, part):
-    challenge(tmp_path, part, CLASSES, columns=ORDER[::-1])
+    challenge(tmp_path, part, HAM10000.classes, columns=ORDER[::-1])
     with pytest.warns(UserWarning, match="lesion of its own"): table = read_isic2018(tmp_path)
-    assert table.dx.tolist() == list(CLASSES) and table.lesion_id.is_unique and table.age.isna().all() and set(table.sex) == {"unknown"}
+    assert table.dx.tolist() == list(HAM10000.classes) and table.lesion_id.is_unique and table.age.isna().all() and set(table.sex) == {"unknown"}
     with pytest.warns(UserWarning): assert read_any(tmp_path).equals(table) and find_problems(tmp_path) == []
 
 def test_parts_side_by_side(tmp_path):
@@ -144,10 +145,11 @@ CHECKS = {  # the start of a check: how to break it
 def good(table):
     "A table that meets every standard: 50 lesions of each class, two pictures of some, all ages."
     n, rng = 350, np.random.default_rng(0)
-    lesions = pd.DataFrame(dict(lesion_id=[f"HAM_{i:07}" for i in range(n)], dx=[CLASSES[i % 7] for i in range(n)], dx_type="histo", age=[10. + 20 * (i // 7 % 5) - 5 * (i % 5 == 4) for i in range(n)],
+    lesions = pd.DataFrame(dict(lesion_id=[f"HAM_{i:07}" for i in range(n)], dx=np.resize(HAM10000.classes, n), dx_type="histo", age=[10. + 20 * (i // 7 % 5) - 5 * (i % 5 == 4) for i in range(n)],
                                 sex=["male", "female"] * (n // 2), localization="back"))
     t = lesions.loc[lesions.index.repeat(1 + (rng.random(n) < .2))].reset_index(drop=True)
-    return t.assign(age=t.age.clip(upper=85), image_id=[f"ISIC_{i:07}" for i in range(len(t))], path=table.path[0])
+    t = t.assign(age=t.age.clip(upper=85), image_id=[f"ISIC_{i:07}" for i in range(len(t))], path=table.path[0])
+    return with_task(t, HAM10000)
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_quality_both_ways(table, good, check, tmp_path):
@@ -178,7 +180,7 @@ def test_shared_information_is_sklearns():
     assert u.shared_information(a, b) == pytest.approx(mutual_info_score(a, b) / mutual_info_score(b, b))
 
 FIGURES = [u.plot_class_counts, u.plot_ages, lambda t: u.plot_counts(t, "sex"), lambda t: u.plot_counts(t, "localization"), u.plot_by_sex, u.plot_by_age_group, u.plot_age_box, u.plot_sites,
-           lambda t: u.plot_sites(t, shares=True), lambda t: u.plot_gallery(t, 2), u.plot_aspect_ratios, u.plot_information]
+           lambda t: u.plot_sites(t, shares=True), lambda t: u.plot_samples(t, 2), u.plot_aspect_ratios, u.plot_information]
 
 @pytest.mark.parametrize("plot", FIGURES)
 def test_figures_name_their_axes(table, plot):
@@ -194,7 +196,7 @@ def test_titles_follow_the_table(table):
     plt.close("all")
 
 def test_gallery_depends_on_its_seed_only(table):
-    sheet = lambda seed: u.plot_gallery(table, 2, seed).images[0].get_array()
+    sheet = lambda seed: u.plot_samples(table, 2, seed).images[0].get_array()
     assert (sheet(3) == sheet(3)).all() and (sheet(3) != sheet(4)).any()
     plt.close("all")
 
@@ -281,8 +283,8 @@ def test_real_facts_are_those_stored(real, root):
     stored = read_json(root / "results" / "ham10000" / "data" / "facts.json")["table"]
     assert u.data_facts(real) == stored
     assert (stored["images"], stored["lesions"], stored["ages known"], stored["localization unknown"]) == (10_015, 7_470, 9_958, 234)
-    assert [stored[f"images of {c}"] for c in CLASSES] == [327, 514, 1099, 115, 1113, 6705, 142]
-    assert [stored[f"lesions of {c}"] for c in CLASSES] == [228, 327, 727, 73, 614, 5403, 98]
+    assert [stored[f"images of {c}"] for c in HAM10000.classes] == [327, 514, 1099, 115, 1113, 6705, 142]
+    assert [stored[f"lesions of {c}"] for c in HAM10000.classes] == [228, 327, 727, 73, 614, 5403, 98]
     assert [stored[f"dx_type {k}"] for k in ("histo", "follow_up", "consensus", "confocal")] == [5340, 3704, 902, 69]
     assert [stored[f"age, {k}"] for k in ("mean", "standard deviation", "least", "lower quartile", "median", "upper quartile", "most")] == [51.863828, 16.968614, 0, 40, 50, 65, 85]
     assert round(stored["class told by dx_type"], 3) == .293
@@ -308,4 +310,4 @@ def test_real_validation_part(real_data):
     folder = real_data.parent / "isic2018_task3"
     if not folder.is_dir(): pytest.skip("no ISIC 2018 beside HAM10000")
     with pytest.warns(UserWarning, match="lesion of its own"): table = read_any(folder)
-    assert len(table) == 193 and set(table.dx) == set(CLASSES)
+    assert len(table) == 193 and set(table.dx) == set(HAM10000.classes)
