@@ -155,7 +155,7 @@ RANDOM = Weights("random")
 # %% ../nbs/20_backbones.ipynb #b2566802
 def find_weights(
     name: str,  # backbone
-    spec: str | Path | Weights | None = None,  # "imagenet", "" (random), a file or a folder of files
+    spec: str | Path | Weights | None = None,  # "imagenet", "" (random), file or folder
 ) -> Weights:  # a folder without a file for this backbone gives random weights
     "Resolve a `weights=` argument; a missing file or an unknown file name is a `DataError`."
     if isinstance(spec, Weights):
@@ -299,7 +299,7 @@ def _matmul_depthwise(x, kernel, kernel_size):
 
 # %% ../nbs/20_backbones.ipynb #3c4437ce
 class MatmulDepthwise(layers.DepthwiseConv2D):
-    "A depthwise convolution of small maps (stride 1, odd kernel) with a matrix product as gradient."
+    "A depthwise convolution of small maps, stride 1, odd kernel, with a matrix product as gradient."
 
     def call(self, x):
         y = _matmul_depthwise(x, ops.cast(self.kernel, x.dtype), self.kernel_size)

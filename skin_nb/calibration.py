@@ -30,14 +30,16 @@ def carve_calibration(
     seed: int = 0,
 ) -> pd.DataFrame:  # a copy in which that piece is the split "calib"
     "Set a part of the training lesions aside for calibration, with the classes in proportion."
-    from sklearn.model_selection import StratifiedGroupKFold
     train = np.flatnonzero(parts.split == "train")
-    rows = parts.iloc[train]
-    dealer = StratifiedGroupKFold(pieces, shuffle=True, random_state=seed)
-    _, piece = next(dealer.split(train, rows.dx, rows[group_of(parts)]))
     split = parts.split.to_numpy(object, copy=True)
-    split[train[piece]] = "calib"
+    split[train[_first_piece(parts.iloc[train], pieces, seed)]] = "calib"
     return parts.assign(split=split)
+
+def _first_piece(rows, pieces, seed):
+    "Positions of one of so many equal pieces, whole lesions each."
+    from sklearn.model_selection import StratifiedGroupKFold
+    dealer = StratifiedGroupKFold(pieces, shuffle=True, random_state=seed)
+    return next(dealer.split(rows, rows.dx, rows[group_of(rows)]))[1]
 
 # %% ../nbs/52_calibration.ipynb #45ab6925
 def fit_with_calibration(
@@ -65,8 +67,8 @@ def scale_probabilities(
     logits = np.log(np.maximum(p, 1e-12))
     return softmax(logits / temperature, axis=1)
 
-def _true_probability(y, p):
-    "The probability of the true class, row by row."
+def _at_truth(y, p):
+    "What a table (n, C) says of the true class, row by row."
     return p[np.arange(len(y)), y]
 
 def fit_temperature(
@@ -78,12 +80,12 @@ def fit_temperature(
 
     def loss(log_temperature):
         scaled = scale_probabilities(p, np.exp(log_temperature))
-        return -np.log(_true_probability(y, scaled)).mean()
+        return -np.log(_at_truth(y, scaled)).mean()
 
     bounds = (np.log(.05), np.log(20))
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
-# %% ../nbs/52_calibration.ipynb #c5921f62
+# %% ../nbs/52_calibration.ipynb #91874ae8
 def scale_predictions(
     predictions: pd.DataFrame,  # with the split valid
 ) -> tuple:  # (predictions, temperature of each fold)
@@ -104,7 +106,7 @@ def _calibration_scores(predictions, n_boot):
     y, p, _ = split_arrays(predictions)
     scores = evaluate(predictions, n_boot=n_boot)
     lo, hi = scores["intervals"]["ece"]
-    likelihood = np.maximum(_true_probability(y, p), 1e-12)
+    likelihood = np.maximum(_at_truth(y, p), 1e-12)
     return dict(confidence=p.max(1).mean(), accuracy=scores["accuracy"],
                 ece=scores["ece"], lo=lo, hi=hi, brier=scores["brier"],
                 log_loss=-np.log(likelihood).mean())
@@ -132,24 +134,28 @@ def _interval(value, lo, hi, digits=3):
     "A value and its interval in words."
     return f"{value:.{digits}f} [{lo:.{digits}f}, {hi:.{digits}f}]"
 
-def _describe_scaling(network, head, rows):
-    "One line about one head."
-    before = rows[rows.when == "before"].iloc[0]
-    after = rows[rows.when == "after"].iloc[0]
-    weighted = head == "class weights"
-    trained = "trained " + ("with class weights" if weighted else "on the classes as they come")
-    confidence = f"confidence {before.confidence:.3f} at an accuracy of {before.accuracy:.3f}"
-    error = _interval(before.ece, before.lo, before.hi)
-    scaled = _interval(after.ece, after.lo, after.hi)
-    return (f"- {network}, {trained}: {confidence}, calibration error {error}; "
-            f"after scaling by {after.temperature:.2f} it is {scaled}.")
+def _trained(head):
+    "What a head was trained on, in words."
+    if head == "class weights":
+        return "trained with class weights"
+    return "trained on the classes as they come"
+
+def _describe_scaling(rows):
+    "What scaling does to one head."
+    by_time = rows.set_index("when").loc
+    before = by_time["before"]
+    after = by_time["after"]
+    return (f"confidence {before.confidence:.3f} at an accuracy of {before.accuracy:.3f}, "
+            f"calibration error {_interval(before.ece, before.lo, before.hi)}; after scaling "
+            f"by {after.temperature:.2f} it is {_interval(after.ece, after.lo, after.hi)}")
 
 def describe_temperature(
     t: pd.DataFrame,  # rows of `temperature_table` with network and head
 ) -> str:
     "What temperature scaling does, in sentences."
     runs = t.groupby(["network", "head"], sort=False)
-    return "\n".join(_describe_scaling(*run, rows) for run, rows in runs)
+    return "\n".join(f"- {network}, {_trained(head)}: {_describe_scaling(rows)}."
+                     for (network, head), rows in runs)
 
 # %% ../nbs/52_calibration.ipynb #2c9b364d
 ROUNDING = 1e-8  # scores this close are the same: probabilities are rounded when they are stored
@@ -168,7 +174,7 @@ def conformal_threshold(
     rank = int(np.ceil((n + 1) * level))
     return float(np.sort(scores)[rank - 1])
 
-# %% ../nbs/52_calibration.ipynb #dec2d2f9
+# %% ../nbs/52_calibration.ipynb #5d391656
 def conformal_sets(
     y: np.ndarray,  # (n,) true class of the calibration rows, 0..C-1
     p: np.ndarray,  # (n, C) their probabilities
@@ -177,13 +183,12 @@ def conformal_sets(
     by_class: bool = False,  # keep the promise class by class
 ) -> np.ndarray:  # (m, C) of bool
     "Split conformal prediction sets, marginal or class-conditional."
-    scores = 1 - _true_probability(y, p)
+    scores = 1 - _at_truth(y, p)
+    parts = [scores]
     if by_class:
-        of_classes = [scores[y == k] for k in range(p.shape[1])]
-        threshold = np.array([conformal_threshold(s, level) for s in of_classes])
-    else:
-        threshold = conformal_threshold(scores, level)
-    return (1 - new) - threshold <= ROUNDING
+        parts = [scores[y == k] for k in range(p.shape[1])]
+    thresholds = np.array([conformal_threshold(part, level) for part in parts])
+    return (1 - new) - thresholds <= ROUNDING
 
 # %% ../nbs/52_calibration.ipynb #b4cd1c06
 def predict_sets(
@@ -200,7 +205,13 @@ def predict_sets(
         sets[test.fold == fold] = conformal_sets(y, p, new, level, by_class)
     return sets
 
-# %% ../nbs/52_calibration.ipynb #683eadba
+# %% ../nbs/52_calibration.ipynb #c46da552
+def _present(y, classes):
+    "All and every class that occurs: names, and who belongs to them (k, n)."
+    members = np.stack([np.ones(len(y)), *np.eye(len(classes))[:, y]])
+    present = members.any(1)
+    return np.array(["all", *classes])[present], members[present]
+
 def _coverage_ends(members, held, group, n_boot):
     "Ends of the 95 % intervals of the coverage, for rows of members."
     def coverage(w):
@@ -213,21 +224,17 @@ def set_table(
     predictions: pd.DataFrame,
     sets: np.ndarray,  # (n, C) of bool, from `predict_sets`
     n_boot: int = 1000,  # lesion-level resamples
-) -> pd.DataFrame:  # class ("all" first), images, coverage, lo, hi, size, single (sets of one class)
+) -> pd.DataFrame:  # class ("all" first), images, coverage, lo, hi, size, single: of one class
     "How often the sets of each class present hold the truth, and how large they are."
-    classes = task_of(predictions).classes
     y, _, group = split_arrays(predictions)
-    members = np.stack([np.ones(len(y)), *np.eye(len(classes))[:, y]])  # (1 + C, n)
-    present = members.any(1)
-    members = members[present]
+    names, members = _present(y, task_of(predictions).classes)
     images = members.sum(1)
-    size = sets.sum(1)
-    held = sets[np.arange(len(y)), y]
+    held = _at_truth(y, sets)
     lo, hi = _coverage_ends(members, held, group, n_boot)
-    return pd.DataFrame({
-        "class": np.array(["all", *classes])[present], "images": images.astype(int),
-        "coverage": members @ held / images, "lo": lo, "hi": hi,
-        "size": members @ size / images, "single": members @ (size == 1) / images})
+    t = pd.DataFrame({"class": names, "images": images.astype(int),
+                      "coverage": members @ held / images, "lo": lo, "hi": hi})
+    size = sets.sum(1)
+    return t.assign(size=members @ size / images, single=members @ (size == 1) / images)
 
 # %% ../nbs/52_calibration.ipynb #0d26e6d1
 _SET_STYLES = {"marginal": (COLOURS[4], "o", -.18), "class-conditional": (COLOURS[5], "s", .18)}
@@ -241,6 +248,16 @@ def _draw_sets(ax, rows, at, kind):
     for place, size, low in zip(x, rows["size"], rows.lo):
         ax.text(place, low - .015, f"{size:.1f}", color=colour, ha="center", va="top", fontsize=8)
 
+def _label_coverage(ax, marginal):
+    "Classes with their images below, and the class that fares worst above."
+    counts = zip(marginal["class"], marginal.images)
+    ax.set_xticks(range(len(marginal)), [f"{c}\n{n:,}" for c, n in counts])
+    ax.set(xlabel="true class and its images (small numbers: mean size of the set)",
+           ylabel="share of sets with the true class")
+    worst = marginal.nsmallest(1, "coverage").iloc[0]
+    found = f"hold {worst['class']} in {worst.coverage:.0%} of its cases"
+    ax.set_title(f"{worst.network}: marginal sets {found}", loc="left")
+
 def plot_coverage(
     t: pd.DataFrame,  # rows of `set_table` with network, sets and level, of one network
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -252,26 +269,20 @@ def plot_coverage(
     for kind in _SET_STYLES:
         _draw_sets(ax, t[t.sets == kind], at, kind)
     ax.axhline(t.level.iloc[0], color="0.4", ls=":", lw=1)
-    ax.set(ylim=(min(.5, t.lo.min() - .1), 1.02), ylabel="share of sets with the true class",
-           xlabel="true class and its images (small numbers: mean size of the set)")
-    ax.set_xticks(range(len(at)), [f"{c}\n{n:,}" for c, n in zip(at, marginal.images)])
-    worst = marginal.nsmallest(1, "coverage").iloc[0]
-    found = f"hold {worst['class']} in {worst.coverage:.0%} of its cases"
-    ax.set_title(f"{worst.network}: marginal sets {found}", loc="left")
+    ax.set(ylim=(min(.5, t.lo.min() - .1), 1.02))
+    _label_coverage(ax, marginal)
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(1, 0))
     return ax
 
-# %% ../nbs/52_calibration.ipynb #db86dc74
+# %% ../nbs/52_calibration.ipynb #ca7875cc
 def _describe_sets(rows, kind):
     "One kind of sets in half a sentence."
-    by_class = rows[rows.sets == kind].set_index("class")
-    every = by_class.loc["all"]
+    rows = rows[rows.sets == kind]
+    every = rows[rows["class"] == "all"].iloc[0]
     text = (f"{kind} sets hold the truth in {every.coverage:.3f} of all cases "
             f"with {every['size']:.1f} classes on average")
-    for c in by_class.index:
-        if c.lower() in MELANOMA_NAMES:
-            mel = by_class.loc[c]
-            text += f", melanoma in {_interval(mel.coverage, mel.lo, mel.hi)}"
+    for mel in rows[rows["class"].str.lower().isin(MELANOMA_NAMES)].itertuples():
+        text += f", melanoma in {_interval(mel.coverage, mel.lo, mel.hi)}"
     return text
 
 def describe_coverage(
@@ -298,8 +309,13 @@ def risk_coverage(
     answered = np.arange(1, len(y) + 1)
     return pd.DataFrame(dict(coverage=answered / len(y), risk=wrong.cumsum() / answered))
 
-# %% ../nbs/52_calibration.ipynb #13634fe5
+# %% ../nbs/52_calibration.ipynb #9b2bb6e6
 SHARES = (1., .9, .8, .7, .6, .5)  # of the cases, the most confident ones, that are answered
+
+def _answered(p, shares):
+    "Which rows get an answer at each share: (shares, n) of bool."
+    rank = np.argsort(_by_confidence(p))
+    return np.stack([rank < np.ceil(share * len(p)) for share in shares])
 
 def _accuracy_ends(answered, right, group, n_boot):
     "Ends of the 95 % intervals of the accuracy, for each row of `answered`."
@@ -317,12 +333,11 @@ def selective_table(
     predictions: pd.DataFrame,
     shares: tuple = SHARES,
     n_boot: int = 1000,  # lesion-level resamples
-) -> pd.DataFrame:  # answered, accuracy with lo and hi, mel_missed, mel_passed_on, aurc of the whole
+) -> pd.DataFrame:  # answered, accuracy with lo, hi, mel_missed, mel_passed_on, aurc of the whole
     "What becomes of answers and melanomas when the doubtful cases are passed on."
     y, p, group = split_arrays(predictions)
     right = p.argmax(1) == y
-    rank = np.argsort(_by_confidence(p))
-    answered = np.stack([rank < np.ceil(share * len(y)) for share in shares])
+    answered = _answered(p, shares)
     accuracy = (answered & right).sum(1) / answered.sum(1)
     lo, hi = _accuracy_ends(answered, right, group, n_boot)
     t = pd.DataFrame(dict(answered=shares, accuracy=accuracy, lo=lo, hi=hi))
@@ -342,15 +357,19 @@ def _risk_title(name, curve):
     half = curve.risk.iloc[(curve.coverage - .5).abs().argmin()]
     return f"{name}: {every:.0%} wrong if all are answered, {half:.0%} if half are"
 
+def _draw_curve(ax, name, curve, colour, marker):
+    "One curve; a marker at each point where they are few."
+    few = len(curve) < 20
+    ax.plot(curve.coverage, curve.risk, color=colour, marker=marker if few else None, label=name)
+
 def plot_risk(
     curves: dict,  # name -> DataFrame with coverage and risk
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Risk–coverage curves."
     ax = axes(ax, (6, 3.8))
-    for (name, t), (colour, marker) in zip(curves.items(), _CURVES):
-        marker = marker if len(t) < 20 else None
-        ax.plot(t.coverage, t.risk, color=colour, marker=marker, label=name)
+    for (name, t), style in zip(curves.items(), _CURVES):
+        _draw_curve(ax, name, t, *style)
     start = min(t.coverage.min() for t in curves.values())
     ax.set(xlim=(start - .01, 1.01), ylim=(0, None), ylabel="share of answers that are wrong",
            xlabel="share of cases answered, most confident first")
@@ -359,7 +378,11 @@ def plot_risk(
         ax.legend(frameon=False)
     return ax
 
-# %% ../nbs/52_calibration.ipynb #d68e7520
+# %% ../nbs/52_calibration.ipynb #9856349a
+def _describe_accuracy(every, most):
+    return ("with every fifth case passed on, the accuracy of the others is "
+            f"{_interval(most.accuracy, most.lo, most.hi)} instead of {every.accuracy:.3f}")
+
 def _describe_melanomas(every, most):
     return ("; the share of the melanomas that are answered wrongly falls "
             f"from {every.mel_missed:.3f} to {most.mel_missed:.3f}, and "
@@ -371,14 +394,11 @@ def describe_selective(
     "What passing cases on is worth, in sentences."
     lines = []
     for network, rows in t.groupby("network", sort=False):
-        by_share = rows.set_index("answered")
-        every = by_share.loc[1.]
-        most = by_share.loc[.8]
-        text = (f"- {network}: with every fifth case passed on, the accuracy of the others is "
-                f"{_interval(most.accuracy, most.lo, most.hi)} instead of {every.accuracy:.3f}")
+        by_share = rows.set_index("answered").loc
+        text = _describe_accuracy(by_share[1.], by_share[.8])
         if "mel_missed" in t:
-            text += _describe_melanomas(every, most)
-        lines.append(text + ".")
+            text += _describe_melanomas(by_share[1.], by_share[.8])
+        lines.append(f"- {network}: {text}.")
     return "\n".join(lines)
 
 # %% ../nbs/52_calibration.ipynb #d91f75a7
@@ -420,15 +440,23 @@ def _share_and_ends(asked, right, drawn):
     lo, hi = np.quantile(drawn[~np.isnan(drawn)], [.025, .975])
     return [right[asked].mean(), lo, hi]
 
-# %% ../nbs/52_calibration.ipynb #5eb41094
+# %% ../nbs/52_calibration.ipynb #ebfbeee6
+def _counts(part, task):
+    "Images, lesions (or patients), and those of them with a melanoma."
+    noun = f"{task.group_name}s"
+    ids = part[task.group]
+    counts = {"images": len(part), noun: ids.nunique()}
+    melanoma = melanoma_class(task)
+    if melanoma:
+        counts[f"mel_{noun}"] = ids[part.dx == melanoma].nunique()
+    return counts
+
 def _group_row(group, part, task, n_boot):
     "One row of the table of subgroups."
-    ids = part[task.group]
-    row = {"group": group, "images": len(part), f"{task.group_name}s": ids.nunique()}
-    if melanoma_class(task):
-        row[f"mel_{task.group_name}s"] = ids[part.dx == melanoma_class(task)].nunique()
+    row = {"group": group, **_counts(part, task)}
     questions = _questions(part, task)
-    drawn = bootstrap_scores(partial(_weighted_shares, questions), ids, n_boot)
+    shares = partial(_weighted_shares, questions)
+    drawn = bootstrap_scores(shares, part[task.group], n_boot)
     for name, (asked, right) in questions.items():
         found = _share_and_ends(asked, right, drawn[name])
         row.update(zip((name, f"{name}_lo", f"{name}_hi"), found))
@@ -461,47 +489,54 @@ def _find_judged(t):
     "Melanomas found, or without any melanoma among the classes, right answers."
     noun = "lesions" if "lesions" in t else "patients"
     if "mel_recall" in t:
-        unit = "melanoma lesions" if noun == "lesions" else "melanoma patients"
-        return _Judged("mel_recall", f"mel_{noun}", "melanomas found", unit)
+        return _Judged("mel_recall", f"mel_{noun}", "melanomas found", f"melanoma {noun}")
     return _Judged("accuracy", noun, "right answers", noun)
 
-def _differ(rows, overall, score):
-    "The rows whose interval doesn't hold the overall value."
-    return rows[(rows[f"{score}_hi"] < overall) | (rows[f"{score}_lo"] > overall)]
+# %% ../nbs/52_calibration.ipynb #6cf11117
+@dataclass(frozen=True)
+class _Verdict:
+    "Groups by what can be said of them; tables with group, value, lo, hi, cases."
+    overall: float  # the value of all together
+    small: pd.DataFrame  # too small to judge
+    large: pd.DataFrame  # the others
+    apart: pd.DataFrame  # of the large those whose interval doesn't hold the overall value
 
-def _find_apart(rows, judged, least):
-    "The groups that are large enough to judge and differ from all, with the overall value."
-    overall = rows[rows.group == "all"].iloc[0][judged.score]
-    large = rows[(rows.group != "all") & (rows[judged.cases] >= least)]
-    return _differ(large, overall, judged.score), overall
+def _judge_groups(rows, judged, least):
+    "The verdict on the groups of one network and one way of grouping."
+    columns = {judged.score: "value", f"{judged.score}_lo": "lo", f"{judged.score}_hi": "hi",
+               judged.cases: "cases"}
+    t = rows.rename(columns=columns)[["group", *columns.values()]]
+    every = t.group == "all"
+    overall = t[every].iloc[0].value
+    small = t[~every & (t.cases < least)]
+    large = t[~every & (t.cases >= least)]
+    apart = large[(large.hi < overall) | (large.lo > overall)]
+    return _Verdict(overall, small, large, apart)
 
-# %% ../nbs/52_calibration.ipynb #62274154
-def _describe_apart(rows, judged, least):
+# %% ../nbs/52_calibration.ipynb #4c2f1d93
+def _describe_apart(verdict):
     "Which of the larger groups differ from all."
-    large = rows[(rows.group != "all") & (rows[judged.cases] >= least)]
-    if large.empty:
+    if verdict.large.empty:
         return "No group can be judged."
-    apart, overall = _find_apart(rows, judged, least)
-    without = f"an interval without the overall {overall:.2f}"
-    ends = zip(*(apart[judged.score + end] for end in ("", "_lo", "_hi")))
-    named = [f"{g} {_interval(*values, 2)}" for g, values in zip(apart.group, ends)]
-    found = f"{without} has " + ", ".join(named) if named else f"none has {without}"
-    return f"Of the others ({', '.join(large.group)}), {found}."
+    without = f"an interval without the overall {verdict.overall:.2f}"
+    named = [f"{r.group} {_interval(r.value, r.lo, r.hi, 2)}" for r in verdict.apart.itertuples()]
+    if named:
+        found = f"{without} has " + ", ".join(named)
+    else:
+        found = f"none has {without}"
+    return f"Of the others ({', '.join(verdict.large.group)}), {found}."
 
-def _describe_groups(network, column, rows, judged, least):
-    "One line about one network and one way of grouping."
-    small = rows.group[(rows.group != "all") & (rows[judged.cases] < least)]
-    return (f"- {network}, {judged.question} by {column}. Too small to judge "
-            f"(fewer than {least} {judged.unit}): {', '.join(small) or 'none'}. "
-            + _describe_apart(rows, judged, least))
-
-def _directions(column, rows, judged, least):
+def _directions(verdict):
     "The groups that stand apart, and to which side."
-    apart, overall = _find_apart(rows, judged, least)
-    sides = np.where(apart[judged.score] > overall, "more", "less")
-    return [f"{column} {group} ({side})" for group, side in zip(apart.group, sides)]
+    sides = np.where(verdict.apart.value > verdict.overall, "more", "less")
+    return [f"{group} ({side})" for group, side in zip(verdict.apart.group, sides)]
 
-# %% ../nbs/52_calibration.ipynb #b4cbf2be
+def _describe_agreement(apart, networks):
+    "What stands apart as often as there are networks."
+    agreed = [g for g in dict.fromkeys(apart) if apart.count(g) == networks]
+    return f"- Apart with every network: {', '.join(agreed) or 'no group'}."
+
+# %% ../nbs/52_calibration.ipynb #d088427a
 def describe_subgroups(
     t: pd.DataFrame,  # rows of `subgroup_table` with network and column
     least: int = 20,  # melanoma lesions (or lesions, where there is no melanoma) that a group needs
@@ -511,12 +546,14 @@ def describe_subgroups(
     lines = []
     apart = []
     for (network, column), rows in t.groupby(["network", "column"], sort=False):
-        lines.append(_describe_groups(network, column, rows, judged, least))
-        apart += _directions(column, rows, judged, least)
+        verdict = _judge_groups(rows, judged, least)
+        lines.append(f"- {network}, {judged.question} by {column}. Too small to judge (fewer than "
+                     f"{least} {judged.unit}): {', '.join(verdict.small.group) or 'none'}. "
+                     + _describe_apart(verdict))
+        apart += [f"{column} {group}" for group in _directions(verdict)]
     networks = t.network.nunique()
     if networks > 1:
-        agreed = [g for g in dict.fromkeys(apart) if apart.count(g) == networks]
-        lines.append(f"- Apart with every network: {', '.join(agreed) or 'no group'}.")
+        lines.append(_describe_agreement(apart, networks))
     return "\n".join(lines)
 
 # %% ../nbs/52_calibration.ipynb #4c8b1f97
@@ -524,6 +561,12 @@ def _draw_groups(ax, rows, score, colours):
     "Shares as points, their intervals as lines."
     ax.hlines(rows.index, rows[f"{score}_lo"], rows[f"{score}_hi"], color=colours, lw=1.5)
     ax.scatter(rows[score], rows.index, color=colours, s=28, zorder=3)
+
+def _label_groups(ax, rows, judged):
+    "The name of each group, and how many cases it has."
+    labels = zip(rows.column, rows.group, rows[judged.cases])
+    ax.set_yticks(rows.index, [f"{column}: {group} ({n})" for column, group, n in labels])
+    ax.set(ylabel=f"group ({judged.unit})")
 
 def plot_subgroups(
     t: pd.DataFrame,  # rows of `subgroup_table` with column, of one network
@@ -534,17 +577,15 @@ def plot_subgroups(
     "A score group by group with 95 % intervals, groups that are too small to judge in grey."
     judged = _find_judged(t)
     score = score or judged.score
-    rows = t[(t.group != "all") & t[score].notna()].iloc[::-1].reset_index(drop=True)
     every = t[t.group == "all"].iloc[0][score]
-    small = rows[judged.cases] < least
+    rows = t[(t.group != "all") & t[score].notna()].iloc[::-1].reset_index(drop=True)
     ax = axes(ax, (6.6, .27 * len(rows) + 1.2))
+    small = rows[judged.cases] < least
     _draw_groups(ax, rows, score, np.where(small, "0.7", COLOURS[4]))
+    _label_groups(ax, rows, judged)
     ax.axvline(every, color="0.3", ls=":", lw=1)
-    labels = zip(rows.column, rows.group, rows[judged.cases])
-    ax.set_yticks(rows.index, [f"{column}: {group} ({n})" for column, group, n in labels])
     named = score.replace("_", " ")
-    ax.set(xlim=(-.02, 1.02), ylabel=f"group ({judged.unit})",
-           xlabel=f"{named} (line: 95 % interval; dotted: all, {every:.2f})")
+    ax.set(xlim=(-.02, 1.02), xlabel=f"{named} (line: 95 % interval; dotted: all, {every:.2f})")
     found = f"{small.sum()} of {len(rows)} groups have fewer than {least} {judged.unit} (grey)"
     ax.set_title(found, loc="right")
     return ax

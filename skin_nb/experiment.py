@@ -229,7 +229,7 @@ def trial_table(
 
 # %% ../nbs/24a_experiments.ipynb #b9102432
 def _confident_answers(trial, n):
-    "The most confident right answers of the first test part, then wrong ones: n at most, one a class."
+    "The most confident right answers of the first fold, then wrong ones: n at most, one a class."
     task = task_of(trial.predictions)
     first_fold = trial.table.fold.iloc[0]
     test = trial.predictions.query("split == 'test' and fold == @first_fold")

@@ -34,7 +34,7 @@ def _layer_blocks(model, backbone):
 def block_table(
     model,  # flat keras.Model
     backbone: list,  # names of the backbone's layers, from `build_model`
-) -> pd.DataFrame:  # a row a stride, one for the head: map, channels, layers, parameters, mmacs, share
+) -> pd.DataFrame:  # a row a stride and one for the head: map, channels, layers, parameters, …
     "The stretches of a network between two halvings of the picture (mmacs: millions a picture)."
     cost = {n.name: macs(n.node) for n in image_nodes(model)}
     rows = []

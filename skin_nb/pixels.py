@@ -9,6 +9,7 @@ __all__ = ['XYZ', 'COORDINATES', 'PAIR_COLUMNS', 'AGREE', 'find_masks', 'read_ma
 
 # %% ../nbs/10b_image_statistics.ipynb #f1bae1ce
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -16,21 +17,23 @@ from PIL import Image
 from .core import DataError, Problem, axes, replacing, write_json
 from .pictures import decode_images
 from .readers import read_any
-from .tasks import task_of
-from .understanding import data_facts
+from .tasks import group_of, task_of
+from .understanding import data_facts, draw_boxes, round_facts
 
 # %% ../nbs/10b_image_statistics.ipynb #2d4f3ea4
 def find_masks(
     table: pd.DataFrame,  # image_id, path
 ) -> list:  # a Path per row, or None where there is no mask
     "The mask of every image: a file named after it, in a folder of segmentations near its own."
+    files = [f for folder in _mask_folders(table) for f in folder.rglob("*.png")]
+    found = {f.stem.removesuffix("_segmentation"): f for f in files}
+    return [found.get(i) for i in table.image_id]
+
+def _mask_folders(table):
     near = set()
     for path in set(map(Path, table.path)):
         near.update(list(path.parents)[:3])
-    folders = [f for home in sorted(near) for f in home.glob("*[sS]egmentation*") if f.is_dir()]
-    files = [f for folder in folders for f in folder.rglob("*.png")]
-    found = {f.stem.removesuffix("_segmentation"): f for f in files}
-    return [found.get(i) for i in table.image_id]
+    return [f for home in sorted(near) for f in home.glob("*[sS]egmentation*") if f.is_dir()]
 
 def read_masks(
     table: pd.DataFrame,  # image_id, path
@@ -42,7 +45,7 @@ def read_masks(
     if missing:
         raise DataError(*map(_no_mask, missing))
     with ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(lambda path: _read_mask(path, size), paths)))
+        return np.stack(list(pool.map(partial(_read_mask, size=size), paths)))
 
 def _no_mask(row):
     return Problem(str(row.path), row.image_id, "no mask", "a file <image_id>_segmentation.png",
@@ -58,13 +61,13 @@ def mean_by_class(
     table: pd.DataFrame,  # dx; same rows
 ) -> np.ndarray:  # float (classes, h, w, …); NaN where a class has no picture
     "The mean picture of each class."
-    dx = table.dx.to_numpy()
-    means = []
-    for c in task_of(table).classes:
-        of_class = pictures[dx == c]
-        blank = np.full(pictures.shape[1:], np.nan)
-        means.append(of_class.mean(0) if len(of_class) else blank)
-    return np.stack(means)
+    classes = task_of(table).classes
+    means = np.full((len(classes), *pictures.shape[1:]), np.nan)
+    for k, c in enumerate(classes):
+        of_class = pictures[(table.dx == c).to_numpy()]
+        if len(of_class):
+            means[k] = of_class.mean(0)
+    return means
 
 # %% ../nbs/10b_image_statistics.ipynb #f9b88d58
 def plot_mean_lesions(
@@ -76,33 +79,35 @@ def plot_mean_lesions(
     "Mean image above, mean mask below, a column per class."
     classes = task_of(table).classes
     covers = mean_by_class(masks, table)
-    above = np.hstack(list(mean_by_class(images, table) / 255))
-    below = np.repeat(np.hstack(list(covers))[..., None], 3, -1)
-    sheet = np.nan_to_num(np.vstack([above, below]))
-    area = pd.Series(covers.mean((1, 2)), classes)
+    sheet = _mean_sheet(mean_by_class(images, table) / 255, covers)
     ax = axes(ax, (1.2 * len(classes), 2.4))
     ax.imshow(sheet, extent=(0, len(classes), 0, 1.5), aspect="equal")
     ax.set_xticks(np.arange(len(classes)) + .5, classes)
     ax.set_yticks([1.125, .375], ["image", "mask"])
-    largest, smallest = area.idxmax(), area.idxmin()
-    ax.set(xlabel="class", ylabel="mean",
-           title=f"The mean mask of {largest} covers {area[largest]:.0%} of the image, "
-                 f"that of {smallest} {area[smallest]:.0%}")
+    ax.set(xlabel="class", ylabel="mean", title=_cover_title(classes, covers))
     return ax
+
+def _mean_sheet(images, covers):
+    "Mean images in a row, the mean masks in grey below; black where a class has none."
+    above = np.hstack(list(images))
+    below = np.repeat(np.hstack(list(covers))[..., None], 3, -1)
+    return np.nan_to_num(np.vstack([above, below]))
+
+def _cover_title(classes, covers):
+    area = pd.Series(covers.mean((1, 2)), list(classes))
+    area = area.dropna().sort_values()
+    return (f"The mean mask of {area.index[-1]} covers {area.iloc[-1]:.0%} of the image, "
+            f"that of {area.index[0]} {area.iloc[0]:.0%}")
 
 # %% ../nbs/10b_image_statistics.ipynb #bada652b
 def _by_class(values, table):
     "Class -> the values of its rows, for the classes that have any."
-    groups = pd.Series(np.asarray(values)).groupby(table.dx.to_numpy())
-    return {c: groups.get_group(c) for c in task_of(table).classes if c in groups.groups}
+    groups = dict(list(pd.Series(np.asarray(values)).groupby(table.dx.to_numpy())))
+    return {c: groups[c] for c in task_of(table).classes if c in groups}
 
-def _draw_boxes(ax, groups, palette):
-    boxes = ax.boxplot(list(groups.values()), patch_artist=True,
-                       medianprops=dict(color="white", lw=2), flierprops=dict(ms=2))
-    for box, c in zip(boxes["boxes"], groups):
-        box.set_facecolor(palette[c])
-    ax.set_xticks(range(1, len(groups) + 1), groups, rotation=45)
-    ax.set_xlabel("class")
+def _middle(groups):
+    "The median of each group."
+    return pd.Series({c: values.median() for c, values in groups.items()})
 
 def plot_lesion_area(
     masks: np.ndarray,  # bool (N, s, s)
@@ -112,12 +117,11 @@ def plot_lesion_area(
     "Share of the picture that the lesion covers, by class."
     groups = _by_class(masks.mean((1, 2)), table)
     ax = axes(ax, (6.5, 3))
-    _draw_boxes(ax, groups, task_of(table).palette)
-    middle = pd.Series({c: values.median() for c, values in groups.items()})
-    largest, smallest = middle.idxmax(), middle.idxmin()
+    draw_boxes(ax, groups, task_of(table).palette)
+    middle = _middle(groups).sort_values()
     ax.set(ylabel="lesion's share of the picture", ylim=(0, 1),
-           title=f"Half of the {largest} fill more than {middle[largest]:.0%}, "
-                 f"half of the {smallest} less than {middle[smallest]:.0%}")
+           title=f"Half of the {middle.index[-1]} fill more than {middle.iloc[-1]:.0%}, "
+                 f"half of the {middle.index[0]} less than {middle.iloc[0]:.0%}")
     return ax
 
 # %% ../nbs/10b_image_statistics.ipynb #9f49dcca
@@ -130,15 +134,24 @@ def to_lab(
     rgb: np.ndarray,  # uint8 (..., 3), sRGB
 ) -> np.ndarray:  # float32 (..., 3): L* 0..100, a*, b* about -128..127
     "sRGB to CIELAB, illuminant D65, standard observer of 2 degrees."
-    x = np.arange(256) / 255
-    linear = np.where(x <= .04045, x / 12.92, ((x + .055) / 1.055) ** 2.4).astype(np.float32)
     to_white = (XYZ / XYZ.sum(1, keepdims=True)).T.astype(np.float32)  # white becomes 1, 1, 1
-    t = linear[rgb] @ to_white
-    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
+    t = _linear_light()[rgb] @ to_white
+    f = _lab_curve(t)
     lightness = 116 * f[..., 1] - 16
     red = 500 * (f[..., 0] - f[..., 1])
     yellow = 200 * (f[..., 1] - f[..., 2])
     return np.stack([lightness, red, yellow], -1)
+
+def _linear_light():
+    "The 256 values of a pixel without the screen's gamma, 0..1."
+    x = np.arange(256) / 255
+    curve = ((x + .055) / 1.055) ** 2.4
+    return np.where(x <= .04045, x / 12.92, curve).astype(np.float32)
+
+def _lab_curve(t):
+    "The cube root, with a straight line near black."
+    line = t / (3 * (6 / 29) ** 2) + 4 / 29
+    return np.where(t > (6 / 29) ** 3, np.cbrt(t), line)
 
 # %% ../nbs/10b_image_statistics.ipynb #0250ee09
 def _masked_mean(lab, mask):
@@ -155,12 +168,15 @@ def mean_colours(
     rows = []
     for at in range(0, len(images), 256):
         some = slice(at, at + 256), slice(None, None, every), slice(None, None, every)
-        lab = to_lab(np.asarray(images[some]))
-        lesion = masks[some]
-        skin = ~lesion & (lab[..., 0] > 20)  # corners are darker
-        rows.append(np.hstack([_masked_mean(lab, lesion), _masked_mean(lab, skin)]))
+        rows.append(_two_colours(np.asarray(images[some]), masks[some]))
     columns = [f"{where}_{c}" for where in ("lesion", "skin") for c in "Lab"]
     return pd.DataFrame(np.concatenate(rows), columns=columns)
+
+def _two_colours(images, lesion):
+    "(n, 6) mean colour on the lesion and on the skin."
+    lab = to_lab(images)
+    skin = ~lesion & (lab[..., 0] > 20)  # corners are darker
+    return np.hstack([_masked_mean(lab, lesion), _masked_mean(lab, skin)])
 
 # %% ../nbs/10b_image_statistics.ipynb #90ab3334
 COORDINATES = {"L": "L* (lightness)", "a": "a* (green to red)", "b": "b* (blue to yellow)"}
@@ -176,8 +192,9 @@ def plot_colours(
     middle = {}
     for ax, (c, name) in zip(panels, COORDINATES.items()):
         groups = _by_class(colours[f"{where}_{c}"], table)
-        middle[c] = pd.Series({dx: values.median() for dx, values in groups.items()})
-        _draw_boxes(ax, groups, task_of(table).palette)
+        middle[c] = _middle(groups)
+        draw_boxes(ax, groups, task_of(table).palette)
+        ax.tick_params(axis="x", rotation=45)
         ax.set_ylabel(name)
     figure.suptitle(f"Mean colour of the {where}: darkest {middle['L'].idxmin()}, "
                     f"reddest {middle['a'].idxmax()}, bluest {middle['b'].idxmin()}")
@@ -193,18 +210,21 @@ def background_auc(
     "Cross-validated AUC of a class against the rest from the skin's colour: 60 similar skins vote."
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
     if positive is None:
         positive = table.dx.mode()[0]
     x = colours[["skin_L", "skin_a", "skin_b"]].to_numpy()
     wanted = (table.dx == positive).to_numpy()
-    model = make_pipeline(StandardScaler(), KNeighborsClassifier(min(60, len(table) // 4)))
-    folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
-    votes = cross_val_predict(model, x, wanted, groups=table.lesion_id, cv=folds,
-                              method="predict_proba")
+    votes = cross_val_predict(
+        _similar_skins(min(60, len(table) // 4)), x, wanted, groups=table[group_of(table)],
+        cv=StratifiedGroupKFold(5, shuffle=True, random_state=seed), method="predict_proba")
     return float(roc_auc_score(wanted, votes[:, 1]))
+
+def _similar_skins(n):
+    "An unfitted classifier: the share of a class among the n most similar rows."
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    return make_pipeline(StandardScaler(), KNeighborsClassifier(n))
 
 # %% ../nbs/10b_image_statistics.ipynb #302c5d56
 def perceptual_hashes(
@@ -222,8 +242,8 @@ def _agreeing_rows(table, agree):
     "Positions of the rows that say the same in some columns, group by group."
     if not agree:
         return [np.arange(len(table))]
-    key = pd.Series(["|".join(map(str, cells)) for cells in zip(*(table[c] for c in agree))])
-    return key.groupby(key).indices.values()
+    number = table.groupby(list(agree), dropna=False).ngroup().to_numpy()
+    return pd.Series(number).groupby(number).indices.values()
 
 def _near_pairs(rows, hashes, lesion, max_bits):
     "Pairs (i, j, bits) of some rows whose hashes are near and whose lesions differ."
@@ -257,14 +277,17 @@ def _spectra(images):
     size = images.shape[1]
     rim = size // 12
     s = size / 96  # the filters grow with the picture
-    g = images[:, rim:-rim, rim:-rim].astype(np.float32).mean(-1)
-    g = gaussian_filter(g, (0, .7 * s, .7 * s)) - gaussian_filter(g, (0, 4 * s, 4 * s))
+    grey = images[:, rim:-rim, rim:-rim].astype(np.float32).mean(-1)
+    g = gaussian_filter(grey, (0, .7 * s, .7 * s)) - gaussian_filter(grey, (0, 4 * s, 4 * s))
     g /= np.sqrt(gaussian_filter(g * g, (0, 8 * s, 8 * s))) + 2
-    window = np.sqrt(np.hanning(g.shape[1] + 2)[1:-1])
-    g *= np.outer(window, window)
-    g -= g.mean((1, 2), keepdims=True)
-    norm = np.sqrt((g ** 2).sum((1, 2), keepdims=True) + 1e-9)
-    return rfft2(g / norm).astype(np.complex64)
+    return rfft2(_normed(g)).astype(np.complex64)
+
+def _normed(detail):
+    "Faded out towards the rim, with mean 0 and norm 1; the argument is overwritten."
+    window = np.sqrt(np.hanning(detail.shape[1] + 2)[1:-1])
+    detail *= np.outer(window, window)
+    detail -= detail.mean((1, 2), keepdims=True)
+    return detail / np.sqrt((detail ** 2).sum((1, 2), keepdims=True) + 1e-9)
 
 # %% ../nbs/10b_image_statistics.ipynb #99558e51
 def likeness(
@@ -280,7 +303,7 @@ def likeness(
     blocks = [images[used[k:k + 256]] for k in range(0, len(used), 256)]
     spectra = np.concatenate([_spectra(np.asarray(block)) for block in blocks])
     side = spectra.shape[1]
-    first, second = at[:len(a)], at[len(a):]
+    first, second = np.split(at, [len(a)])
     peaks = []
     for k in range(0, len(first), 512):
         product = spectra[first[k:k + 512]] * spectra[second[k:k + 512]].conj()
@@ -318,8 +341,9 @@ def plot_pairs(
     measure = "likeness" if "likeness" in some else "bits"
     ax = axes(ax, (1.1 * max(len(some), 3) + .5, 2.2))
     if len(some):
-        lines = [np.hstack([images[row[i]] for i in some[c]]) for c in ("image_a", "image_b")]
-        ax.imshow(np.vstack(lines), extent=(0, len(some), 0, 1.5))
+        above = np.hstack(images[row[some.image_a].to_numpy()])
+        below = np.hstack(images[row[some.image_b].to_numpy()])
+        ax.imshow(np.vstack([above, below]), extent=(0, len(some), 0, 1.5))
     ax.set_xticks(np.arange(len(some)) + .5, [f"{v:g}" for v in some[measure]])
     ax.set_yticks([1.125, .375], ["a", "b"])
     ax.set(xlabel=measure, ylabel="image", title=f"{len(pairs)} pairs across lesion ids")
@@ -328,8 +352,22 @@ def plot_pairs(
 # %% ../nbs/10b_image_statistics.ipynb #73a06b96
 def _medians(name, values, table):
     "The median of some values in each class, named."
-    groups = pd.Series(np.asarray(values)).groupby(table.dx.to_numpy())
-    return {f"{name}, median, {c}": value for c, value in groups.median().items()}
+    middle = _middle(_by_class(values, table))
+    return {f"{name}, median, {c}": value for c, value in middle.items()}
+
+def _colour_facts(colours, table):
+    frequent = table.dx.mode()[0]
+    name = f"AUC of {frequent} against the rest from the skin's mean colour"
+    return {**_medians("lightness of the lesion", colours.lesion_L, table),
+            **_medians("redness of the skin", colours.skin_a, table),
+            name: background_auc(colours, table, positive=frequent)}
+
+def _pair_facts(hashes, table):
+    near = near_duplicates(hashes, table, 4).bits
+    agreeing = near_duplicates(hashes, table, 4, AGREE)
+    return {"pairs across lesions within 2 bits": (near <= 2).sum(),
+            "pairs across lesions within 4 bits": len(near),
+            "of these, pairs that agree on diagnosis, sex, age and site": len(agreeing)}
 
 def pixel_facts(
     table: pd.DataFrame,  # as `read_ham10000` returns it
@@ -337,22 +375,12 @@ def pixel_facts(
     masks: np.ndarray,  # bool (N, s, s)
 ) -> dict:  # name: number
     "The pictures in numbers."
-    colours = mean_colours(images, masks)
-    hashes = perceptual_hashes(images)
     facts = {
         **_medians("lesion's share of the picture", masks.mean((1, 2)), table),
-        **_medians("lightness of the lesion", colours.lesion_L, table),
-        **_medians("redness of the skin", colours.skin_a, table)}
-    frequent = table.dx.mode()[0]
-    name = f"AUC of {frequent} against the rest from the skin's mean colour"
-    facts[name] = background_auc(colours, table, positive=frequent)
-    near = near_duplicates(hashes, table, 4).bits
-    for bits in (2, 4):
-        facts[f"pairs across lesions within {bits} bits"] = (near <= bits).sum()
-    agreeing = near_duplicates(hashes, table, 4, AGREE)
-    facts["of these, pairs that agree on diagnosis, sex, age and site"] = len(agreeing)
-    facts["twins across lesions"] = len(twins(table, images))
-    return {k: round(float(v), 3) if isinstance(v, float) else int(v) for k, v in facts.items()}
+        **_colour_facts(mean_colours(images, masks), table),
+        **_pair_facts(perceptual_hashes(images), table),
+        "twins across lesions": len(twins(table, images))}
+    return round_facts(facts, 3)
 
 # %% ../nbs/10b_image_statistics.ipynb #f3ce1afd
 def write_facts(

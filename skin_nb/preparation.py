@@ -52,16 +52,19 @@ def lesion_clusters(
     ids = table[group_of(table)]
     if pairs is None:
         return ids.to_numpy()
-    absent = {"lesion_a", "lesion_b"} - set(pairs)
-    if absent:
-        raise DataError(Problem("pairs", None, f"no column {', '.join(sorted(absent))}",
-                                "the columns lesion_a and lesion_b", "Rename the columns."))
+    _check_pair_columns(pairs)
     at, names = pd.factorize(ids, sort=True)
     a, b = (names.get_indexer(pairs[c]) for c in ("lesion_a", "lesion_b"))
     known = (a >= 0) & (b >= 0)
     cluster = _components(a[known], b[known], len(names))
     first = np.unique(cluster, return_index=True)[1]
     return names.to_numpy()[first[cluster]][at]
+
+def _check_pair_columns(pairs):
+    absent = {"lesion_a", "lesion_b"} - set(pairs)
+    if absent:
+        raise DataError(Problem("pairs", None, f"no column {', '.join(sorted(absent))}",
+                                "the columns lesion_a and lesion_b", "Rename the columns."))
 
 def _components(a, b, n):
     "(n,) the number of each node's connected component."
@@ -72,7 +75,7 @@ def _components(a, b, n):
 
 # %% ../nbs/11_data_preparation.ipynb #9228c72e
 def lesions_shared(
-    table: pd.DataFrame,  # lesion_id (or what must not cross), split
+    table: pd.DataFrame,  # split, and lesion_id or what its task says must not cross
     pairs: pd.DataFrame | None = None,  # lesions that are the same, see `lesion_clusters`
 ) -> int:  # lesions with images in more than one part
     "How many lesions leak from one part into another; 0 in an honest split."
@@ -97,8 +100,17 @@ def _deal(images, classes, groups, n, seed):
             part[rows[at]] = k
     return part
 
+def _group_words(table):
+    "What must not cross a split, in a word: lesions or patients."
+    return group_of(table).removesuffix("_id") + "s"
+
 def _deal_table(table, groups, n, seed):
     return _deal(tuple(table.image_id), tuple(table.dx), tuple(groups), n, seed)
+
+def _check_fold(fold):
+    if fold not in range(FOLDS):
+        raise DataError(Problem("fold", None, str(fold), f"0..{FOLDS - 1}",
+                                "Choose one of the folds."))
 
 # %% ../nbs/11_data_preparation.ipynb #b041ee11
 def split_by_lesion(
@@ -109,12 +121,9 @@ def split_by_lesion(
 ) -> pd.DataFrame:  # a copy with split and fold
     "The honest split: no lesion in two parts (no patient, where the task says so)."
     groups = lesion_clusters(table, pairs)
-    what = group_of(table).removesuffix("_id") + "s"
     each_class = pd.Series(groups, index=table.index).groupby(table.dx)
-    _check_enough(each_class.nunique(), FOLDS, what)
-    if fold not in range(FOLDS):
-        raise DataError(Problem("fold", None, str(fold), f"0..{FOLDS - 1}",
-                                "Choose one of the folds."))
+    _check_enough(each_class.nunique(), FOLDS, _group_words(table))
+    _check_fold(fold)
     tested = _deal_table(table, groups, FOLDS, seed) == fold
     rest = np.flatnonzero(~tested)
     validates = _deal_table(table[~tested], groups[~tested], VALID_SHARE, seed) == 0
@@ -130,33 +139,36 @@ def split_official(
 ) -> pd.DataFrame:  # both tables, one after the other, with split and fold (0)
     "The challenge's split; a `DataError` where the tables share a picture or a lesion."
     group = group_of(train_table)
-    for c in "image_id", group:
-        both = sorted(set(train_table[c]) & set(test_table[c]))
-        if both:
-            raise DataError(Problem("test table", both[0],
-                                    f"{len(both)} values of {c} that the training table has too",
-                                    "none", "Remove these rows from one of the tables."))
+    for column in "image_id", group:
+        _refuse_overlap(train_table[column], test_table[column])
     validates = _deal_table(train_table, train_table[group], VALID_SHARE, seed) == 0
     train_part = np.where(validates, "valid", "train")
     split = np.r_[train_part, np.full(len(test_table), "test")].astype(object)
     both = pd.concat([train_table, test_table], ignore_index=True)
-    both.attrs.update(train_table.attrs)
+    both.attrs.update(train_table.attrs)  # concat drops the task where the tables' tasks differ
     return both.assign(split=split, fold=0)
+
+def _refuse_overlap(train_ids, test_ids):
+    both = sorted(set(train_ids) & set(test_ids))
+    if both:
+        found = f"{len(both)} values of {train_ids.name} that the training table has too"
+        raise DataError(Problem("test table", both[0], found, "none",
+                                "Remove these rows from one of the tables."))
 
 # %% ../nbs/11_data_preparation.ipynb #3c0cecdb
 def _holders(table):
-    "What must not cross in a word, and for each of them the parts that have it."
-    group = group_of(table)
-    return group.removesuffix("_id") + "s", table.groupby(group).split.agg(set)
+    "For each lesion (or patient) the parts that have it."
+    return table.groupby(group_of(table)).split.agg(set)
 
 def split_report(
-    table: pd.DataFrame,  # dx, lesion_id (or what must not cross), split
+    table: pd.DataFrame,  # dx, split, and lesion_id or what its task says must not cross
 ) -> pd.DataFrame:  # images per class and part; then all images, lesions, and lesions shared
     "What each part holds."
     classes = list(classes_of(table))
     counts = pd.crosstab(table.dx, table.split)
     counts = counts.reindex(index=classes, columns=list(PARTS), fill_value=0)
-    what, holders = _holders(table)
+    what = _group_words(table)
+    holders = _holders(table)
     rows = {"images": [(table.split == p).sum() for p in PARTS],
             what: [sum(p in s for s in holders) for p in PARTS],
             f"{what} shared": [sum(p in s and len(s) > 1 for s in holders) for p in PARTS]}
@@ -167,31 +179,36 @@ def split_report(
 PART_COLOURS = {"train": "#56B4E9", "valid": "#E69F00", "test": "#0072B2"}
 
 def _split_title(table):
-    what, holders = _holders(table)
+    what = _group_words(table)
     shared = lesions_shared(table)
     if not shared:
         return f"No {what[:-1]} is in more than one part"
-    return f"{shared:,} of {len(holders):,} {what} are in more than one part (hatched)"
+    total = table[group_of(table)].nunique()
+    return f"{shared:,} of {total:,} {what} are in more than one part (hatched)"
+
+def _draw_part(ax, part, left, images, leaking, total):
+    "One part's stretch of every class's bar, hatched as far as its lesions leak."
+    bars = ax.barh(images.index, images / total, left=left, color=PART_COLOURS[part], label=part)
+    ax.barh(images.index, leaking / total, left=left, color="none", hatch="////",
+            edgecolor="white", lw=0)
+    ax.bar_label(bars, [f"{n:,}" for n in images], label_type="center", fontsize=8,
+                 color="white" if part == "test" else "black")
 
 def plot_split(
-    table: pd.DataFrame,  # dx, lesion_id, split
+    table: pd.DataFrame,  # dx, split, and lesion_id or what its task says must not cross
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Share of each class in each part; pictures of lesions that several parts have are hatched."
     classes = classes_of(table)
     leaks = table.groupby(group_of(table)).split.transform("nunique") > 1
-    total = np.maximum(_count(table, classes), 1)
-    left = np.zeros(len(classes))
+    total = _count(table, classes).clip(lower=1)
+    left = pd.Series(0., list(classes))
     ax = axes(ax, (7.2, 3.6))
-    for part, color in PART_COLOURS.items():
-        rows = _count(table[table.split == part], classes)
-        shared = _count(table[leaks & (table.split == part)], classes)
-        bars = ax.barh(classes, rows / total, left=left, color=color, label=part)
-        ax.barh(classes, shared / total, left=left, color="none", hatch="////",
-                edgecolor="white", lw=0)
-        ax.bar_label(bars, [f"{n:,}" for n in rows], label_type="center", fontsize=8,
-                     color="white" if part == "test" else "black")
-        left += rows / total
+    for part in PART_COLOURS:
+        rows = table.split == part
+        images = _count(table[rows], classes)
+        _draw_part(ax, part, left, images, _count(table[rows & leaks], classes), total)
+        left = left + images / total
     ax.set(xlim=(0, 1), xlabel="share of the class's images (numbers: images)", ylabel="class",
            title=_split_title(table))
     ax.invert_yaxis()
@@ -199,7 +216,7 @@ def plot_split(
     return ax
 
 def _count(rows, classes):
-    return rows.dx.value_counts().reindex(classes, fill_value=0).to_numpy()
+    return rows.dx.value_counts().reindex(list(classes), fill_value=0)
 
 # %% ../nbs/11_data_preparation.ipynb #5562668f
 FILLINGS = {
@@ -318,10 +335,12 @@ def _fill_sites(cells, labels, sites):
     usual = pd.Series(labels, index=cells.index).map(sites)
     return cells.assign(localization=cells.localization.where(cells.localization.notna(), usual))
 
+def _most_frequent(values):
+    return values.mode().get(0)
+
 def _usual_sites(cells, dx):
     "Diagnosis -> its most frequent localization, where there is one."
-    by_class = cells.localization.groupby(dx)
-    return by_class.agg(lambda s: s.mode().get(0)).dropna().to_dict()
+    return cells.localization.groupby(dx).agg(_most_frequent).dropna().to_dict()
 
 def _refuse_other_parts(table):
     strays = set(table.get("split", ())) - {"train"}

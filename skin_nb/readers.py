@@ -503,7 +503,8 @@ def _one_spelling(words):
 
 # %% ../nbs/03_readers.ipynb #bc3afccd
 TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".xls", ".xlsx")
-PART_WORDS = ("images?", "imgs?", "jpe?gs?", "pngs?", "pictures?", "photos?", "inputs?", "train(ing)?",
+PART_WORDS = ("images?", "imgs?", "jpe?gs?", "pngs?", "pictures?", "photos?", "inputs?",
+              "train(ing)?",
          "val(id(ation)?)?", "test(ing)?", "parts?", "folds?", "splits?", "data", "datasets?")
 PART_NAME = re.compile(rf"(.*[ _-])?({'|'.join(PART_WORDS)})([ _-]?\d+)?", re.I)
 

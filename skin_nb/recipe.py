@@ -20,7 +20,7 @@ class Stage:
     learning_rate: float
     unfreeze: int | float | str = 0  # top layers, top share, "all", or the last frozen layer
     patience: int | None = None  # epochs without a better validation loss before stopping
-    plateau: int | None = None  # epochs without a better validation accuracy before the rate is halved
+    plateau: int | None = None  # epochs without a better validation accuracy before it is halved
     cosine: bool = False  # let the learning rate fall to 0 along a cosine, after a warm-up of 5 %
 
 # %% ../nbs/20a_recipe.ipynb #26934fb6
@@ -28,7 +28,7 @@ class Stage:
 class Head:
     "What sits on the backbone."
     pool: str = "avg"  # "avg" (global average) or "flatten"
-    normalise: bool = False  # batch norm on the pooled features: one learning rate fits all backbones
+    normalise: bool = False  # batch norm on the pooled features: one learning rate fits all
     dense: tuple = ()  # units of the dense layers (ReLU)
     dropout: float = 0.  # after each dense layer, or before the classifier where there is none
     metadata: int | None = None  # units of the metadata branch (ReLU); None: images only

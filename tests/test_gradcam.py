@@ -1,53 +1,95 @@
-"Grad-CAM says the same on both back ends, from one saved model."
-import importlib.util, os, subprocess, sys
-import numpy as np, pytest
+"Grad-CAM says the same on both back ends, from one saved model, and leaves that model as it was."
+import importlib.util
+import os
+import subprocess
+import sys
+import numpy as np
+import pytest
 
-COMMON = "import sys, keras, numpy as np; from keras import layers; folder = sys.argv[1]\n"
+COMMON = """
+import sys, warnings
+import keras
+import numpy as np
+from keras import layers
+
+folder = sys.argv[1]
+"""
 
 MAKE = COMMON + """
-def build(name, image, maps, meta):
-    x = layers.GlobalAveragePooling2D()(maps)
-    inputs = dict(image=image, metadata=meta) if meta is not None else image
-    if meta is not None: x = layers.Concatenate()([x, layers.Dense(8, activation="relu")(meta)])
-    x = layers.Dense(16, activation="relu")(x)
-    model = keras.Model(inputs, layers.Softmax(name="probabilities")(layers.Dense(7, name="logits")(x)))
-    model.save(f"{folder}/{name}.keras")
+def finish(name, inputs, x, units=7):
+    logits = layers.Dense(units, name="logits")(layers.Dense(16, activation="relu")(x))
+    end = layers.Softmax() if units > 1 else layers.Activation("sigmoid")
+    keras.Model(inputs, end(logits)).save(f"{folder}/{name}.keras")
+
+def residual_maps(image):
+    a = layers.Conv2D(8, 3, strides=2, activation="relu", name="a")(layers.Rescaling(1 / 127.5, -1)(image))
+    b = layers.Conv2D(8, 3, padding="same", activation="relu", name="b")(a)
+    return layers.GlobalAveragePooling2D()(layers.Add(name="sum")([a, layers.Dropout(.3)(b)]))
 
 keras.utils.set_random_seed(0)
 image = keras.Input((48, 48, 3), name="image")
-a = layers.Conv2D(8, 3, strides=2, activation="relu", name="a")(layers.Rescaling(1 / 127.5, -1)(image))
-b = layers.Conv2D(8, 3, padding="same", activation="relu", name="b")(a)
-build("residual", image, layers.Add(name="sum")([a, layers.Dropout(.3)(b)]), keras.Input((5,), name="metadata"))
+facts = keras.Input((5,), name="metadata")
+joined = layers.Concatenate()([residual_maps(image), layers.Dense(8, activation="relu")(facts)])
+finish("residual", dict(image=image, metadata=facts), joined)
+
+image = keras.Input((48, 48, 3), name="image")
+facts = keras.Input((5,), name="metadata")
+finish("sigmoid", dict(image=image, metadata=facts), layers.Concatenate()([residual_maps(image), facts]), 1)
+
 image = keras.Input((64, 64, 3), name="image")
-net = keras.applications.MobileNetV2(include_top=False, weights=None, input_tensor=layers.Rescaling(1 / 127.5, -1)(image))
-build("mobilenet", image, net.output, None)
+scaled = layers.Rescaling(1 / 127.5, -1)(image)
+net = keras.applications.MobileNetV2(include_top=False, weights=None, input_tensor=scaled)
+finish("mobilenet", image, layers.GlobalAveragePooling2D()(net.output))
+
 rng = np.random.default_rng(0)
-np.savez(f"{folder}/in.npz", small=rng.integers(0, 256, (5, 48, 48, 3), dtype="uint8"), large=rng.integers(0, 256, (5, 64, 64, 3), dtype="uint8"),
-         facts=rng.normal(size=(5, 5)).astype("float32"))
+small, large = (rng.integers(0, 256, (5, side, side, 3), dtype="uint8") for side in (48, 64))
+np.savez(f"{folder}/in.npz", small=small, large=large, facts=rng.normal(size=(5, 5)).astype("float32"))
 """
 
 MAPS = COMMON + """
-import warnings; warnings.simplefilter("ignore")
 from skin_nb.gradcam import grad_cam
+
+def load(name):
+    return keras.models.load_model(f"{folder}/{name}.keras", compile=False)
+
+warnings.simplefilter("ignore")  # some maps of random weights are empty
 x = np.load(f"{folder}/in.npz")
-load = lambda name: keras.models.load_model(f"{folder}/{name}.keras", compile=False)
-residual, mobilenet = load("residual"), load("mobilenet")
-out = {f"residual_{layer}_{c}": grad_cam(residual, x["small"], layer, c, batch=2, metadata=x["facts"]) for layer in (None, "a", "b") for c in (None, 3)}
-out |= {f"mobilenet_{layer}": grad_cam(mobilenet, x["large"], layer, batch=2) for layer in (None, "block_3_expand_relu")}
+models = {name: load(name) for name in ("residual", "sigmoid", "mobilenet")}
+out = {}
+for name in ("residual", "sigmoid"):
+    for layer in (None, "a", "b"):
+        for c in (None, 0, 1):
+            maps = grad_cam(models[name], x["small"], layer, c, batch=2, metadata=x["facts"])
+            out[f"{name}_{layer}_{c}"] = maps
+for layer in (None, "block_3_expand_relu"):
+    out[f"mobilenet_{layer}"] = grad_cam(models["mobilenet"], x["large"], layer, batch=2)
 np.savez(f"{folder}/{keras.backend.backend()}.npz", **out, tensorflow="tensorflow" in sys.modules)
 """
+
+SAVE = """
+for name in ("residual", "sigmoid"):
+    models[name].save(f"{folder}/again.keras")
+    answers = [m.predict([x["small"], x["facts"]], verbose=0) for m in (models[name], load("again"))]
+    np.testing.assert_allclose(*answers, atol=1e-6)
+"""
+
 
 def in_backend(backend, code, folder):
     env = dict(os.environ, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3", JAX_PLATFORMS="cpu", CUDA_VISIBLE_DEVICES="")
     done = subprocess.run([sys.executable, "-c", code, str(folder)], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
 
+
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax (extra dev)")
 def test_maps_agree_between_back_ends(tmp_path):
-    in_backend("tensorflow", MAKE + MAPS, tmp_path)
+    in_backend("tensorflow", MAKE + MAPS + SAVE, tmp_path)
     in_backend("jax", MAPS, tmp_path)
     tf, jax = (np.load(tmp_path / f"{b}.npz") for b in ("tensorflow", "jax"))
     names = [k for k in tf.files if k != "tensorflow"]
-    assert len(names) == 8 and sum(tf[k].max() > 0 for k in names) >= 7  # the maps are not all empty
-    for k in names: np.testing.assert_allclose(jax[k], tf[k], atol=1e-5, err_msg=k)
+    filled = [k for k in names if tf[k].max() > 0]
+    assert len(names) == 20 and len(filled) >= 15  # the maps are not all empty
+    for k in names:
+        np.testing.assert_allclose(jax[k], tf[k], atol=1e-5, err_msg=k)
     assert not jax["tensorflow"]  # JAX doesn't need TensorFlow
+    classes = [tf[f"sigmoid_b_{c}"] for c in (0, 1)]
+    assert np.abs(classes[0] - classes[1]).max() > .1  # a single unit explains each of its two classes
