@@ -299,7 +299,7 @@ def _matmul_depthwise(x, kernel, kernel_size):
 
 # %% ../nbs/20_backbones.ipynb #3c4437ce
 class MatmulDepthwise(layers.DepthwiseConv2D):
-    "A depthwise convolution of small maps, stride 1, odd kernel, with a matrix product as gradient."
+    "A depthwise convolution of small maps, odd kernel and stride 1: with a fast gradient."
 
     def call(self, x):
         y = _matmul_depthwise(x, ops.cast(self.kernel, x.dtype), self.kernel_size)

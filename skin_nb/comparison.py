@@ -8,6 +8,7 @@ __all__ = ['package_recipes', 'forward_rate', 'write_costs', 'pareto_front', 'pl
 # %% ../nbs/39_comparison.ipynb #8aa63710
 import time
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from itertools import combinations
 from pathlib import Path
@@ -16,10 +17,10 @@ import numpy as np
 import pandas as pd
 from . import recipes
 from .core import DataError, Problem, axes, replacing
-from .evaluation import bootstrap_scores, confusion_scores, split_arrays, weighted_confusion
+from .evaluation import bootstrap_scores, split_arrays, weighted_scores
 from .networks import cost_table
 from .recipe import Recipe
-from .tasks import HAM10000
+from .tasks import HAM10000, task_of, with_task
 from .training import build_model
 
 # %% ../nbs/39_comparison.ipynb #1cccfa29
@@ -31,6 +32,12 @@ def package_recipes() -> list:  # of `Recipe`
         found += [r for r in names.values() if isinstance(r, Recipe) and r not in found]
     return found
 
+def _seconds(function, x):
+    "How long one call takes."
+    begun = time.perf_counter()
+    function(x)
+    return time.perf_counter() - begun
+
 def forward_rate(
     recipe: Recipe,
 ) -> float:  # images a second, in a batch of 32, the fastest of three runs
@@ -40,12 +47,7 @@ def forward_rate(
     shape = (32, recipe.size, recipe.size, 3)
     x = np.random.default_rng(recipe.seed).integers(0, 256, shape).astype("float32")
     model.predict_on_batch(x)  # the first pass traces
-    seconds = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        model.predict_on_batch(x)
-        seconds.append(time.perf_counter() - begun)
-    return len(x) / min(seconds)
+    return len(x) / min(_seconds(model.predict_on_batch, x) for _ in range(3))
 
 def write_costs(
     path: str | Path,  # CSV file
@@ -80,6 +82,15 @@ def _pareto_title(choices, front):
     return (f"{len(front)} of {len(choices)} choices lie on the front; "
             f"the best costs {times:.0f} times the cheapest")
 
+def _draw_choices(ax, choices):
+    "A named dot a choice, on the line of its interval."
+    if {"lo", "hi"} <= set(choices):
+        ax.vlines(choices.cost, choices.lo, choices.hi, color="0.6", lw=1.5)
+    ax.plot(choices.cost, choices.quality, "o", color="#D55E00", ms=7)
+    for choice in choices.itertuples():
+        ax.annotate(choice.name, (choice.cost, choice.quality), (7, 5),
+                    textcoords="offset points", fontsize=8)
+
 def plot_pareto(
     choices: pd.DataFrame,  # name, cost, quality; lo and hi, the ends of a line, if there are any
     cost: str = "billions of operations a picture (forward pass)",  # what `cost` is
@@ -87,19 +98,14 @@ def plot_pareto(
 ):  # Matplotlib Axes
     "Balanced accuracy against cost, with the Pareto front."
     ax = axes(ax, (7, 4))
-    c = choices.dropna(subset=["cost", "quality"]).sort_values("cost")
-    front = c[pareto_front(c.cost, c.quality)]
-    if {"lo", "hi"} <= set(c):
-        ax.vlines(c.cost, c.lo, c.hi, color="0.6", lw=1.5)
+    known = choices.dropna(subset=["cost", "quality"]).sort_values("cost")
+    front = known[pareto_front(known.cost, known.quality)]
+    _draw_choices(ax, known)
     ax.plot(front.cost, front.quality, drawstyle="steps-post", color="#0072B2", lw=1.2,
             label="Pareto front")
-    ax.plot(c.cost, c.quality, "o", color="#D55E00", ms=7)
-    for choice in c.itertuples():
-        ax.annotate(choice.name, (choice.cost, choice.quality), (7, 5),
-                    textcoords="offset points", fontsize=8)
     ax.set(xscale="log", xlabel=cost, ylabel="balanced accuracy (line: lo to hi)",
-           xlim=(c.cost.min() / 1.5, c.cost.max() * 2.5))
-    ax.set_title(_pareto_title(c, front), loc="left")
+           xlim=(known.cost.min() / 1.5, known.cost.max() * 2.5))
+    ax.set_title(_pareto_title(known, front), loc="left")
     ax.legend(frameon=False, loc="lower right")
     return ax
 
@@ -117,48 +123,56 @@ def holm(
     return corrected
 
 # %% ../nbs/39_comparison.ipynb #d81a0f0d
+def _check_same(name, table, first):
+    "Raise a `DataError` where two tables are not of the same images or classes."
+    if set(task_of(table).classes) != set(task_of(first).classes):
+        raise DataError(Problem(name, None, "the classes " + ", ".join(task_of(table).classes),
+                                "those of the first table: " + ", ".join(task_of(first).classes),
+                                "Compare predictions of the same classes."))
+    if list(table.image_id) != list(first.image_id):
+        raise DataError(Problem(name, None, "other images than the first table has",
+                                "the same images in all tables",
+                                "Compare predictions of the same parts."))
+
 def _same_images(predictions, split):
-    "The tables' rows of a split in one order; a `DataError` where they are not of the same images."
+    "A split's rows in one order, by name; a `DataError` where they are not of the same images."
+    first = None
     tables = {}
     for name, table in predictions.items():
-        tables[name] = table[table.split == split].sort_values(["fold", "image_id"])
-    first = next(iter(tables.values()))
-    for name, table in tables.items():
-        if list(table.image_id) != list(first.image_id):
-            raise DataError(Problem(name, None, "other images than the first table has",
-                                    "the same images in all tables",
-                                    "Compare predictions of the same parts."))
+        rows = table[table.split == split].sort_values(["fold", "image_id"])
+        first = rows if first is None else first
+        _check_same(name, rows, first)
+        tables[name] = with_task(rows, task_of(first))
     return tables
+
+def _headline(predicted, task, weights):
+    "Of each model the score that counts for this task."
+    return {name: weighted_scores(y, p, weights, task)[task.metric]
+            for name, (y, p, _) in predicted.items()}
 
 def _difference_row(a, b, whole, drawn):
     "The difference of two models with its interval, and the p value of no difference."
-    drawn_difference = drawn[a] - drawn[b]
-    lo, hi = np.quantile(drawn_difference, [.025, .975])
-    one_side = min((drawn_difference <= 0).sum(), (drawn_difference >= 0).sum())
-    p = min(1, 2 * (1 + one_side) / (len(drawn_difference) + 1))
+    differences = drawn[a] - drawn[b]
+    differences = differences[~np.isnan(differences)]  # a resample may lack a class
+    lo, hi = np.quantile(differences, [.025, .975])
+    one_side = min((differences <= 0).sum(), (differences >= 0).sum())
+    p = min(1, 2 * (1 + one_side) / (len(differences) + 1))
     return dict(a=a, b=b, difference=float(whole[a][0] - whole[b][0]), lo=lo, hi=hi, p=p)
 
 # %% ../nbs/39_comparison.ipynb #f35d4949
 def compare_pairs(
     predictions: dict,  # name -> predictions table; the same images in all of them
     split: str = "test",
-    n_boot: int = 2000,  # lesion-level resamples, shared by all pairs
+    n_boot: int = 2000,  # resamples of lesions (or patients), shared by all pairs
     seed: int = 0,
 ) -> pd.DataFrame:  # one row a pair: a, b, difference (a minus b), lo, hi, p, holm
-    "Balanced accuracy of every two models: paired, lesion-level bootstrap tests."
+    "The headline score of every two models: paired bootstrap tests over lesions."
     tables = _same_images(predictions, split)
     arrays = {name: split_arrays(table, split) for name, table in tables.items()}
-    y, p, lesion = next(iter(arrays.values()))
-    predicted = {name: a[1].argmax(1) for name, a in arrays.items()}
-
-    def score(weights):
-        scores = {}
-        for name, guess in predicted.items():
-            confusion = weighted_confusion(y, guess, weights, p.shape[1])
-            scores[name] = confusion_scores(confusion)["balanced_accuracy"]
-        return scores
-
-    whole = score(np.ones((len(y), 1)))
-    drawn = bootstrap_scores(score, lesion, n_boot, seed)
+    task = task_of(next(iter(tables.values())))
+    _, _, group = next(iter(arrays.values()))
+    score = partial(_headline, arrays, task)
+    whole = score(np.ones((len(group), 1)))
+    drawn = bootstrap_scores(score, group, n_boot, seed)
     pairs = pd.DataFrame([_difference_row(a, b, whole, drawn) for a, b in combinations(tables, 2)])
     return pairs.assign(holm=holm(pairs.p))

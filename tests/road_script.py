@@ -1,7 +1,7 @@
 """Walks the whole road once, from a folder to the leaderboard, for one task.
 
 Run as a program by the tests, so that it can choose its back end. Kinds of task: the seven diagnoses, melanoma against the
-rest with two softmax units or with one sigmoid unit, and a folder with three class names that nobody has heard of.
+rest (with one sigmoid unit), and a folder with three class names that nobody has heard of.
 """
 import shutil
 import sys
@@ -37,9 +37,9 @@ def invented_folder(path):
 def walk(kind, out):
     "From data to leaderboard; every station uses what the last one left."
     data = invented_folder(out / "data") if kind == "invented" else "sample"
-    binary = kind in ("melanoma", "sigmoid")
-    table = load_data(data, "melanoma" if binary else "own")
-    head = Head(pool="flatten", dropout=.2, output="sigmoid" if kind == "sigmoid" else "softmax")
+    table = load_data(data, "melanoma" if kind == "melanoma" else "own")
+    output = "sigmoid" if kind == "melanoma" else "softmax"
+    head = Head(pool="flatten", dropout=.2, output=output)
     recipe = Recipe("road", "CustomCNN", 32, (Stage(2, 1e-3, unfreeze="all"),), head=head, scratch=True)
     notebook = out / "run" / "99_road"
     trial = run_trial(recipe, "lesion", table, notebook)

@@ -73,7 +73,7 @@ def test_conformal_threshold_by_hand():
 
 
 def test_conformal_sets_by_hand():
-    "Five rows of class 0 and two of class 1; the ranks at level .7 are ⌈8 · .7⌉ and ⌈6 · .7⌉."
+    "Five rows of class 0, two of class 1; the ranks at level .7 are ⌈8 · .7⌉ and ⌈6 · .7⌉."
     y = np.array([0, 0, 0, 0, 0, 1, 1])
     of_zero = np.array([.9, .8, .7, .6, .5, .4, .2])  # the scores of class 1 are .4 and .2
     p = np.stack([of_zero, 1 - of_zero], 1)
