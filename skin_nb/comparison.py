@@ -123,16 +123,20 @@ def holm(
     return corrected
 
 # %% ../nbs/39_comparison.ipynb #d81a0f0d
+def _refuse(name, found, expected, same):
+    raise DataError(Problem(name, None, found, expected,
+                            f"Compare predictions of the same {same}."))
+
 def _check_same(name, table, first):
     "Raise a `DataError` where two tables are not of the same images or classes."
-    if set(task_of(table).classes) != set(task_of(first).classes):
-        raise DataError(Problem(name, None, "the classes " + ", ".join(task_of(table).classes),
-                                "those of the first table: " + ", ".join(task_of(first).classes),
-                                "Compare predictions of the same classes."))
+    found = task_of(table).classes
+    wanted = task_of(first).classes
+    if set(found) != set(wanted):
+        expected = "those of the first table: " + ", ".join(wanted)
+        _refuse(name, "the classes " + ", ".join(found), expected, "classes")
     if list(table.image_id) != list(first.image_id):
-        raise DataError(Problem(name, None, "other images than the first table has",
-                                "the same images in all tables",
-                                "Compare predictions of the same parts."))
+        _refuse(name, "other images than the first table has", "the same images in all tables",
+                "parts")
 
 def _same_images(predictions, split):
     "A split's rows in one order, by name; a `DataError` where they are not of the same images."
@@ -145,19 +149,24 @@ def _same_images(predictions, split):
         tables[name] = with_task(rows, task_of(first))
     return tables
 
-def _headline(predicted, task, weights):
+# %% ../nbs/39_comparison.ipynb #ee4bd8ec
+def _headline(arrays, task, weights):
     "Of each model the score that counts for this task."
     return {name: weighted_scores(y, p, weights, task)[task.metric]
-            for name, (y, p, _) in predicted.items()}
+            for name, (y, p, _) in arrays.items()}
+
+def _two_sided(differences):
+    "The p value of no difference: twice the smaller side of the resamples."
+    smaller = min((differences <= 0).sum(), (differences >= 0).sum())
+    return min(1, 2 * (1 + smaller) / (len(differences) + 1))
 
 def _difference_row(a, b, whole, drawn):
     "The difference of two models with its interval, and the p value of no difference."
+    difference = float(whole[a][0] - whole[b][0])
     differences = drawn[a] - drawn[b]
     differences = differences[~np.isnan(differences)]  # a resample may lack a class
     lo, hi = np.quantile(differences, [.025, .975])
-    one_side = min((differences <= 0).sum(), (differences >= 0).sum())
-    p = min(1, 2 * (1 + one_side) / (len(differences) + 1))
-    return dict(a=a, b=b, difference=float(whole[a][0] - whole[b][0]), lo=lo, hi=hi, p=p)
+    return dict(a=a, b=b, difference=difference, lo=lo, hi=hi, p=_two_sided(differences))
 
 # %% ../nbs/39_comparison.ipynb #f35d4949
 def compare_pairs(
