@@ -20,6 +20,7 @@ GROUPS = ("lesion_id", "patient_id")  # columns that can tie pictures together
 # Okabe and Ito's colours, which colour-blind people can tell apart
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#000000", "#F0E442")
 
+# %% ../nbs/00a_tasks.ipynb #606c0bac
 @dataclass(frozen=True)
 class Task:
     "What is to be predicted from a picture, and how answers are judged."

@@ -189,6 +189,7 @@ def write_checkpoint(
         with open(tmp, "wb") as f:
             np.savez(f, key=key, json=json.dumps(record, default=float), **arrays)
 
+# %% ../nbs/21c_training.ipynb #72ab1432
 def read_checkpoint(
     path: Path,
     key: str,  # of this run
