@@ -9,12 +9,11 @@ __all__ = ['LEAKAGE_GROUPS', 'COMPARISONS', 'trim_training', 'leakage_splits', '
 
 # %% ../nbs/50_leakage.ipynb #0c5ecf63
 from dataclasses import dataclass
-from pathlib import Path
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 from .balancing import STRATEGIES
-from .core import DataError, Problem, axes, bars, replacing
+from .core import DataError, Problem, axes, bars
 from .evaluation import bootstrap_scores, confusion_scores, weighted_confusion
 from .heads import fit_split, reduce_features
 from .preparation import split_by_lesion

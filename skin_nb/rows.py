@@ -10,7 +10,7 @@ __all__ = ['SCORES', 'ROW_KEY', 'RESULT_COLUMNS', 'PUBLISHED', 'Score', 'result_
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
-from .core import DataError, Problem, read_json, replacing, write_json
+from .core import DataError, Problem, read_json, replacing
 from .tasks import HAM10000, TASKS, Task
 
 # %% ../nbs/22b_rows.ipynb #6006e5df

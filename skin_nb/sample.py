@@ -23,7 +23,7 @@ import pandas as pd
 from filelock import FileLock
 from PIL import Image, ImageDraw, ImageFilter
 from threadpoolctl import threadpool_limits
-from .core import SAMPLE_NOTE, DataError, Problem, cache_home, content_key, replacing
+from .core import DataError, Problem, cache_home, content_key, replacing
 from .tasks import HAM10000
 
 # %% ../nbs/01_sample.ipynb #77d835c2

@@ -28,7 +28,7 @@ from .pictures import decode_images
 from .prefix import Source, cache_features, find_cut, image_source
 from .preparation import MetadataEncoder, encode_metadata, fit_metadata
 from .recipe import Recipe, Stage
-from .tasks import Task, task_from_dict, task_of, task_of_classes, task_to_dict
+from .tasks import Task, task_of, task_of_classes, task_to_dict
 
 # %% ../nbs/21c_training.ipynb #02429c0f
 import keras

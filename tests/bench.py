@@ -78,7 +78,7 @@ def step(table, weights, work):
     from skin_nb.backbones import training_copy
     from skin_nb.graph import cut_model
     from skin_nb.prefix import find_cut
-    from skin_nb.recipe import Head, Recipe
+    from skin_nb.recipe import Recipe
     from skin_nb.tasks import HAM10000
     from skin_nb.training import build_model, set_trainable
     for net, size, unfreeze, bar in ("EfficientNetB1", 384, 40, 2.5), ("EfficientNetV2S", 224, .3, 2.):

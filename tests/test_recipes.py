@@ -1,8 +1,8 @@
 "The published protocols to the letter: parameter counts, what moves, heads, rates, batches; metadata without leaks."
 import dataclasses, functools
 import numpy as np, pandas as pd, pytest
-from skin_nb.balancing import Loss, Strategy
-from skin_nb.tasks import HAM10000, as_melanoma, with_task
+from skin_nb.balancing import Strategy
+from skin_nb.tasks import HAM10000
 
 @functools.cache
 def build(module, size=None, features=17):
