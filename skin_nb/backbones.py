@@ -146,9 +146,11 @@ class Weights:
     path: str | None = None  # of the file
     covers: str | None = None  # layer or block up to which the file can be used; None: whole
     partial: bool = False  # the file holds only the layers up to `covers`
+    lite: bool = False  # of an EfficientNet-Lite: ReLU6 takes the place of swish
 
     def __str__(self):
-        return self.source.removesuffix(".weights.h5")
+        name = self.source.removesuffix(".weights.h5")
+        return f"{name} (EfficientNet-Lite)" if self.lite else name
 
 RANDOM = Weights("random")
 
@@ -170,19 +172,23 @@ def find_weights(
                                 "a .weights.h5 file or a folder of such files",
                                 "Check --weights, or use imagenet to download."))
     if path.is_dir():
-        files = sorted(path.glob(f"{name.lower()}_*.weights.h5"))
+        files = sorted(path.glob(f"{name.lower()}_*.weights.h5"), key=_lite_last)
         return _read_name(name, files[0]) if files else RANDOM
     return _read_name(name, path)
 
+def _lite_last(file):
+    return "_lite_" in file.name, file.name
+
 def _read_name(name, path):
     "What the name of a weights file says about it."
-    pattern = rf"{name.lower()}_(notop)?_?(?:to_(\w+))?\.weights\.h5"
+    pattern = rf"{name.lower()}(_lite)?_(notop)?_?(?:to_(\w+))?\.weights\.h5"
     match = re.fullmatch(pattern, path.name, re.I)
     if not match:
         expected = f"{name.lower()}_notop.weights.h5 or {name.lower()}_to_LAYER.weights.h5"
         raise DataError(Problem(str(path), None, "this file name", expected, "Rename the file."))
-    whole_network, covers = match.groups()
-    return Weights(path.name, str(path), covers, partial=not whole_network)
+    lite, whole_network, covers = match.groups()
+    return Weights(path.name, str(path), covers, partial=not whole_network, lite=bool(lite))
+
 
 # %% ../nbs/20_backbones.ipynb #dceff7f7
 def _is_grouped(layer):
@@ -239,6 +245,12 @@ def _last_covered(net, weights):
                                 f"a layer of {net.name}", "Check the file name."))
     return found[-1]
 
+def _clip_activations(net):
+    "Give an EfficientNet the activations of its Lite version."
+    for layer in net.layers:
+        if isinstance(layer, layers.Activation):
+            layer.activation = keras.activations.relu6
+
 def load_into(
     net: keras.Model,  # a whole flat backbone
     weights: Weights,  # with a path
@@ -246,6 +258,8 @@ def load_into(
     "Load a weights file and cut the network off behind the last layer that the file covers."
     end = net.get_layer(_last_covered(net, weights))
     part = keras.Model(net.input, end.output, name=net.name)
+    if weights.lite:
+        _clip_activations(net)
     target = part if weights.partial else net
     try:
         target.load_weights(weights.path)
