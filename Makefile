@@ -18,7 +18,7 @@ help:
 	@echo "make clean    remove what can be made again, except .venv/ and _runs/"
 
 run: $(STAMP)
-	$(BIN)/skin_nb_run --only 30,31,33,90
+	$(BIN)/skin_nb_run --only 30,30a,33,90
 
 run-all: $(STAMP)
 	$(BIN)/skin_nb_run

@@ -12,6 +12,7 @@ setup(
     name=cfg["lib_name"], version=cfg["version"], description=cfg["description"], license="Apache-2.0",
     long_description=Path("README.md").read_text(encoding="utf-8"), long_description_content_type="text/markdown",
     packages=find_packages(include=["skin_nb", "skin_nb.*"]), python_requires=">=" + cfg["min_python"],
+    package_data={"skin_nb": ["*.npz"]},
     install_requires=lines("requirements"), extras_require={"dev": lines("dev_requirements"), "challenge": lines("challenge_requirements")},
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["skin_nb=skin_nb._modidx:d"]},
 )

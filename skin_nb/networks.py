@@ -36,7 +36,7 @@ def block_table(
     model,  # flat keras.Model
     backbone: list,  # names of the backbone's layers, from `build_model`
 ) -> pd.DataFrame:  # a row a stride and one for the head: map, channels, layers, parameters, …
-    "The stretches of a network between two halvings of the picture (mmacs: millions a picture)."
+    "The stretches between two halvings of a picture; mmacs: millions of multiplications for one."
     cost = {n.name: macs(n.node) for n in image_nodes(model)}
     rows = []
     for layer, block, side in _layer_blocks(model, backbone):

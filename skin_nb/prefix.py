@@ -7,6 +7,7 @@ __all__ = ['Cut', 'find_cut', 'Source', 'images_key', 'image_source', 'prefix_ke
 
 # %% ../nbs/21a_prefix_cache.ipynb #dd7af8c0
 import hashlib
+import warnings
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -50,12 +51,19 @@ def find_cut(
     if not len(cuts):
         return Cut(model.inputs[0].name, 0., 1., useful=False)
     fits = cuts[cuts.kb <= max_kb]
-    if not len(fits):
-        fits = cuts.nsmallest(1, "kb")
-    best = fits.iloc[-1]
+    best = fits.iloc[-1] if len(fits) else cuts.nsmallest(1, "kb").iloc[0]
     below = nodes[:best.position + 1]
     useful = any(getattr(n.node.operation, "weights", None) for n in below)
-    return Cut(best.layer, float(best.kb), float(best.remaining), useful)
+    cut = Cut(best.layer, float(best.kb), float(best.remaining), useful)
+    if useful:  # otherwise nothing is stored
+        _warn_of_size(cut, max_kb)
+    return cut
+
+def _warn_of_size(cut, max_kb):
+    "Say so where a cut takes more than is allowed."
+    if cut.kb > max_kb:
+        warnings.warn(f"no cut fits {max_kb:g} kB an image and view: the smallest, "
+                      f"behind {cut.layer}, takes {cut.kb:.1f} kB")
 
 # %% ../nbs/21a_prefix_cache.ipynb #97639072
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class Stage:
     learning_rate: float
     unfreeze: int | float | str = 0  # top layers, top share, "all", or the last frozen layer
     patience: int | None = None  # epochs without a better validation loss before stopping
-    plateau: int | None = None  # epochs without a better validation accuracy before it is halved
+    plateau: int | None = None  # the rate is halved after so many epochs without better accuracy
     cosine: bool = False  # let the learning rate fall to 0 along a cosine, after a warm-up of 5 %
 
 # %% ../nbs/20a_recipe.ipynb #26934fb6
@@ -102,12 +102,12 @@ def _most_epochs(stage, recipe, profile):
     return profile.epochs
 
 def _rows_per_epoch(recipe, profile):
-    "The cap on the rows of an epoch; None: no cap."
-    if profile.rows:
-        return profile.rows
-    if recipe.scratch and profile.scratch_rows:
-        return profile.scratch_rows
-    return recipe.rows.per_epoch
+    "The most rows of an epoch that recipe and profile allow; None: as many as there are."
+    cap = profile.rows
+    if recipe.scratch and not cap:
+        cap = profile.scratch_rows
+    wanted = recipe.rows.per_epoch
+    return _least(wanted, cap) if wanted else cap
 
 def _describe_caps(recipe, capped):
     "What differs between a recipe and its capped form, in words; empty if nothing does."
@@ -115,7 +115,8 @@ def _describe_caps(recipe, capped):
     if capped.size != recipe.size:
         caps.append(f"{capped.size} px")
     if capped.views.count != recipe.views.count:
-        caps.append(f"{capped.views.count} views")
+        count = capped.views.count
+        caps.append("1 view" if count == 1 else f"{count} views")
     if capped.rows.per_epoch != recipe.rows.per_epoch:
         caps.append(f"at most {capped.rows.per_epoch:,} rows an epoch")
     for asked, stage in zip(recipe.stages, capped.stages):

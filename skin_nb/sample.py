@@ -7,9 +7,9 @@ __all__ = ['LAYERS', 'ABSORB', 'GROUND', 'KERATIN', 'LOOKS', 'HAIR', 'PLACES', '
            'noise', 'step', 'tint', 'Canvas', 'outline', 'canvas', 'places', 'bumps', 'blobs', 'honeycomb', 'network',
            'globules', 'blotches', 'veil', 'regression', 'streaks', 'cysts', 'comedones', 'fissures', 'vessels',
            'nests', 'strawberry', 'scale', 'patch', 'lacunae', 'Look', 'Sign', 'sign', 'Person', 'draw_person',
-           'Lesion', 'grow_lesion', 'skin', 'hairs', 'marks', 'camera', 'frame', 'photograph', 'draw_lesion',
-           'show_classes', 'Facts', 'sample_counts', 'sample_table', 'write_ham10000', 'sample_folder', 'siim_table',
-           'write_siim_isic']
+           'Lesion', 'grow_lesion', 'draw_settings', 'mottle', 'add_layers', 'skin', 'hairs', 'marks', 'camera',
+           'frame', 'photograph', 'draw_lesion', 'show_classes', 'Facts', 'sample_counts', 'sample_table',
+           'write_ham10000', 'in_threads', 'sample_folder', 'siim_table', 'write_siim_isic']
 
 # %% ../nbs/01_sample.ipynb #f61bf8ed
 import functools
@@ -499,15 +499,16 @@ def grow_lesion(
     "A new lesion of class `dx`."
     look = _find_look(dx)
     person = person or draw_person(rng)
-    shape = _draw_settings(rng, dict(uneven=look.uneven, jagged=look.jagged, edge=look.edge))
+    shape = draw_settings(rng, dict(uneven=look.uneven, jagged=look.jagged, edge=look.edge))
     c = canvas(rng, side, **shape)
     layers = np.zeros((4, side, side), np.float32)
-    _add(layers, _ground(c, rng, look))
-    _add(layers, {"melanin": person.mole * c.inside})
+    pigments = dict(melanin=look.melanin, blood=look.blood, blue=look.blue)
+    add_layers(layers, mottle(c, rng, pigments))
+    add_layers(layers, {"melanin": person.mole * c.inside})
     for shown in look.shows:
         if rng.random() < shown.chance:
-            settings = _draw_settings(rng, shown.settings)
-            _add(layers, shown.structure(c, rng, **settings))
+            settings = draw_settings(rng, shown.settings)
+            add_layers(layers, shown.structure(c, rng, **settings))
     return Lesion(dx, layers.clip(0, 3.2), c.inside, person)
 
 # %% ../nbs/01_sample.ipynb #c9661289
@@ -517,7 +518,10 @@ def _find_look(dx):
         raise DataError(Problem("draw", None, repr(dx), known, "Choose one of these."))
     return LOOKS[dx]
 
-def _draw_settings(rng, settings):
+def draw_settings(
+    rng: np.random.Generator,
+    settings: dict,  # name -> number, or a pair that is a range
+) -> dict:
     "Settings with a number drawn for every range."
     return {name: _draw_number(rng, value) for name, value in settings.items()}
 
@@ -528,16 +532,22 @@ def _draw_number(rng, value):
         return int(rng.integers(*value, endpoint=True))
     return rng.uniform(*value)
 
-def _ground(c, rng, look):
-    "The mottled pigment of a lesion before any structure, by layer."
-    mottle = _add_noise(rng, c.r.shape, {3: .2, 8: .15, 20: .1, 50: .07})
+def mottle(
+    c: Canvas,
+    rng: np.random.Generator,
+    pigments: dict,  # layer -> amount, or a range to draw it from
+) -> dict:  # layer -> (side, side) what it adds
+    "The uneven ground of a lesion, before any structure."
+    uneven = _add_noise(rng, c.r.shape, {3: .2, 8: .15, 20: .1, 50: .07})
     paler = rng.uniform(-.1, .5) * c.r
-    mottle = np.clip(1.15 + mottle - paler, .15, 2)
-    pigments = dict(melanin=look.melanin, blood=look.blood, blue=look.blue)
-    amounts = _draw_settings(rng, pigments)
-    return {layer: amount * mottle * c.inside for layer, amount in amounts.items()}
+    strength = np.clip(1.15 + uneven - paler, .15, 2)
+    amounts = draw_settings(rng, pigments)
+    return {layer: amount * strength * c.inside for layer, amount in amounts.items()}
 
-def _add(layers, more):
+def add_layers(
+    layers: np.ndarray,  # (4, side, side), changed in place
+    more: dict,  # layer -> (side, side)
+):
     "Add amounts by layer to the stack of layers, in place."
     for layer, amount in more.items():
         layers[LAYERS.index(layer)] += amount
@@ -918,11 +928,15 @@ def write_ham10000(
             Image.fromarray(image).save(part / f"{image_id}.jpg", quality=92)
             Image.fromarray(mask).save(masks / f"{image_id}_segmentation.png")
 
-    _in_threads(draw, table.groupby("lesion_id", sort=False))
+    in_threads(draw, table.groupby("lesion_id", sort=False))
     table.to_csv(folder / "HAM10000_metadata.csv", index=False)
     return folder
 
-def _in_threads(work, jobs):
+def in_threads(
+    work: Callable,  # of one job
+    jobs,  # any number of them
+) -> list:  # what the work returns, in order
+    "Work on many jobs at once, with the matrix library kept to one thread each."
     threads = min(8, os.cpu_count() or 2)
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, jobs))
@@ -1038,7 +1052,7 @@ def write_siim_isic(
             image, _ = photograph(lesion, rng, size)
             Image.fromarray(image).save(images / f"{name}.jpg", quality=92)
 
-    _in_threads(draw, table.groupby("patient_id", sort=False))
+    in_threads(draw, table.groupby("patient_id", sort=False))
     for original, copy in twice.itertuples(index=False):
         Image.open(images / f"{original}.jpg").save(images / f"{copy}.jpg", quality=85)
     table.to_csv(folder / "train.csv", index=False)

@@ -454,6 +454,10 @@ def _spread(values, rows, n):
     spread[rows] = values
     return spread
 
+def _smallest(*caps):
+    "The smallest of several caps; None is no cap."
+    return min((cap for cap in caps if cap), default=None)
+
 def _inputs(arrays, name, metadata):
     return arrays if metadata is None else {name: arrays, "metadata": metadata}
 
@@ -464,7 +468,7 @@ def _training_batches(training, part):
     x = _vectors(part, train)
     sample = make_training_set(recipe.strategy, x, training.y[train], recipe.seed)
     options = dict(batch_size=recipe.rows.batch, shuffle=True, seed=recipe.seed,
-                   rows_per_epoch=recipe.rows.per_epoch or sample.per_epoch)
+                   rows_per_epoch=_smallest(recipe.rows.per_epoch, sample.per_epoch))
     if sample.x is not x:
         return _invented_batches(training, sample, options), sample.y
     drawn = train if sample.rows is None else train[sample.rows]
