@@ -155,7 +155,7 @@ class Profile:
 
 _ALL_FOLDS = (0, 1, 2, 3, 4)
 PROFILES = {profile.name: profile for profile in (
-    Profile("sample", size=64, epochs=8, tuned_epochs=4, scratch_epochs=6, rows=600, views=2),
+    Profile("sample", size=64, epochs=20, tuned_epochs=4, scratch_epochs=6, rows=600, views=2),
     Profile("two_core", scratch_epochs=4, scratch_rows=8012, scratch_size=112, folds=_ALL_FOLDS),
     Profile("small_pictures", size=64, folds=_ALL_FOLDS),
     Profile("full", folds=_ALL_FOLDS))}

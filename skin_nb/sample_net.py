@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIGNS', 'STRUCTURES', 'SHAPE', 'PIGMENT', 'AMOUNTS', 'CHANCE', 'NAMESPACE', 'grow_chimera', 'draw_chimeras',
-           'naming_model', 'TurnedBatches', 'turn', 'pretrain_sample_net', 'store_half']
+           'naming_model', 'outside', 'TurnedBatches', 'turn', 'pretrain_sample_net', 'store_half']
 
 # %% ../nbs/20c_sample_net.ipynb #6eaf1db7
 from pathlib import Path
@@ -73,14 +73,22 @@ def draw_chimeras(
 # %% ../nbs/20c_sample_net.ipynb #eed1c381
 def naming_model(
     size: int = 128,  # pixels
-) -> keras.Model:  # image -> dict of shown (15,), amounts (6,), mask (h, w, 1)
+) -> keras.Model:  # image -> dict of shown (15,), amounts (6,), mask (h, w, 1), features
     "SampleNet with the three questions of its pre-training."
     net = build_backbone("SampleNet", size, find_weights("SampleNet", "random"))
     pooled = layers.GlobalAveragePooling2D()(net.output)
     shown = layers.Dense(len(STRUCTURES), activation="sigmoid", name="shown")(pooled)
     amounts = layers.Dense(len(AMOUNTS), name="amounts")(pooled)
     mask = layers.Conv2D(1, 1, activation="sigmoid", name="mask")(net.output)
-    return keras.Model(net.input, dict(shown=shown, amounts=amounts, mask=mask))
+    return keras.Model(net.input, dict(shown=shown, amounts=amounts, mask=mask,
+                                       features=net.output))
+
+def outside(
+    masks,  # (batch, h, w, 1), the share of each place that is lesion
+    features,  # (batch, h, w, channels), 0 or more
+):  # (batch, h, w, channels)
+    "The features beside the lesion, as a loss."
+    return (1 - masks) * features
 
 class TurnedBatches(keras.utils.PyDataset):
     "Batches of chimeras, each turned and mirrored by lot, with their masks."
@@ -102,7 +110,8 @@ class TurnedBatches(keras.utils.PyDataset):
         images, shown, amounts, masks = [array[rows] for array in self.data]
         turns = np.random.default_rng([self.seed, self.epoch, step]).integers(8)
         return (turn(images, turns).astype("float32"),
-                dict(shown=shown, amounts=amounts, mask=turn(masks, turns)))
+                dict(shown=shown, amounts=amounts, mask=turn(masks, turns),
+                     features=turn(masks, turns)))
 
 def turn(
     arrays: np.ndarray,  # (n, side, side, channels)
@@ -130,8 +139,8 @@ def pretrain_sample_net(
                                                   warmup_steps=steps // 20)
     model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-3),
                   loss=dict(shown="binary_crossentropy", amounts="mse",
-                            mask="binary_crossentropy"),
-                  loss_weights=dict(shown=1., amounts=2., mask=.3))
+                            mask="binary_crossentropy", features=outside),
+                  loss_weights=dict(shown=1., amounts=2., mask=.3, features=1.))
     model.fit(batches, epochs=epochs, verbose=int(bars()) if verbose is None else verbose)
     store_half(model.get_layer("relu_8").output, model, path)
     return model
