@@ -170,7 +170,8 @@ class Weights:
 
     def __str__(self):
         name = self.source.removesuffix(".weights.h5").removesuffix(".npz")
-        return f"{name} (EfficientNet-Lite)" if self.lite else name
+        version = re.search(r"b(\d)_lite", name)
+        return f"{name} (EfficientNet-Lite{version[1]})" if version else name
 
 RANDOM = Weights("random")
 

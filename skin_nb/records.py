@@ -58,7 +58,7 @@ def write_record(
     if Path(path).exists():
         old = pd.read_csv(path)
         table = pd.concat([old[~_same_trials(old, table)], table])
-    table = table.sort_values(RECORD_KEY, kind="stable")
+    table = table.sort_values(RECORD_KEY, kind="stable").round(4)
     with replacing(path) as tmp:
         table.to_csv(tmp, index=False)
 
