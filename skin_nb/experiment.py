@@ -22,7 +22,7 @@ from .predictions import predictions_table, write_predictions
 from .preparation import encode_metadata, split_by_image, split_by_lesion
 from .readers import read_any
 from .recipe import Recipe, Stage, cap_recipe
-from .records import KINDS, confusion_counts, find_record, label_record, make_record
+from .records import RECORD_KINDS, confusion_counts, find_record, label_record, make_record
 from .rows import SCORES, result_row
 from .sample import sample_folder
 from .tasks import as_melanoma, task_of, with_task
@@ -224,7 +224,7 @@ def run_recipes(
 # %% ../nbs/24a_experiments.ipynb #fec6557f
 def _own_record(trial):
     "The record in a trial's folder."
-    return make_record(*[pd.read_csv(trial.folder / f"{kind}.csv") for kind in KINDS])
+    return make_record(*[pd.read_csv(trial.folder / f"{kind}.csv") for kind in RECORD_KINDS])
 
 def real_records(
     trials: list,  # of `Trial`
