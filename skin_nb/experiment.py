@@ -271,7 +271,9 @@ def trial_table(
     rows.append(_constant_answer(trials[0]))
     table = pd.DataFrame(rows, columns=["", "folds", *names, "seconds"])
     table = table.set_index("").astype(float).dropna(axis=1, how="all").round(3)
-    return table.astype(object).where(table.notna(), "")
+    shown = table.astype(object).where(table.notna(), "")
+    shown["folds"] = [int(n) if n != "" else "" for n in shown["folds"]]
+    return shown
 
 # %% ../nbs/24a_experiments.ipynb #b9102432
 def _confident_answers(trial, n):
