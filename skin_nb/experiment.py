@@ -255,18 +255,19 @@ def _mean_scores(trial, names):
     "A trial's scores, averaged over its folds."
     rows = pd.DataFrame(trial.rows)
     means = rows[names].astype(float).mean()
-    return {"": f"ours: {trial.name}", "folds": len(rows), **means, "seconds": rows.seconds.sum()}
+    name = f"{trial.recipe.name}, {trial.recipe.protocol}, {trial.split}"
+    return {"": name, "folds": len(rows), **means, "seconds": rows.seconds.sum()}
 
 def trial_table(
     trials: list,  # of `Trial`
     published: dict | None = None,  # score -> published figure
 ) -> pd.DataFrame:  # a row for the published figures, one a trial, and one for the constant answer
     "Published figures and ours, one row each."
-    names = list(SCORES)
+    known = {k: v for k, v in (published or {}).items() if k in SCORES}
+    names = [name for name in SCORES if name != "weighted_f1" or name in known]
     rows = []
-    if published:
-        known = {k: v for k, v in published.items() if k in names}
-        rows.append({"": "published (split by image)", **known})
+    if known:
+        rows.append({"": "as its authors say, image", **known})
     rows += [_mean_scores(t, names) for t in trials]
     rows.append(_constant_answer(trials[0]))
     table = pd.DataFrame(rows, columns=["", "folds", *names, "seconds"])

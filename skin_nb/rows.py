@@ -263,7 +263,8 @@ def format_leaderboard(
         text = _markdown(table) if markdown else table.to_string(index=False)
         notes = "\n".join(f"{n}. {note}" for n, note in enumerate(footnotes, 1))
         text += _chance_line(task)
-        heading = [f"Task {task}"] if len(tasks) > 1 else []
+        is_usual = list(tasks) == [HAM10000.name]
+        heading = [] if is_usual else [f"Task {task}"]
         blocks.append("\n\n".join([*heading, text, notes]))
     return "\n\n".join(blocks) or "nothing measured yet"
 
