@@ -192,7 +192,8 @@ def _draw_part(ax, part, left, images, leaking, total):
     ax.barh(images.index, leaking / total, left=left, color="none", hatch="////",
             edgecolor="white", lw=0)
     ax.bar_label(bars, [f"{n:,}" for n in images], label_type="center", fontsize=8,
-                 color="white" if part == "test" else "black")
+                 color="white" if part == "test" else "black",
+                 bbox=dict(facecolor=PART_COLOURS[part], edgecolor="none", pad=2))
 
 def plot_split(
     table: pd.DataFrame,  # dx, split, and lesion_id or what its task says must not cross

@@ -41,13 +41,15 @@ def rename_code(
     return re.sub("|".join(names), lambda found: names[found[0]], source)
 
 # %% ../nbs/25b_new_recipe.ipynb #7aad330a
-GENERAL = ("Parameters", "Data", "Run", "Result")  # headings with prose that is true of any network
+GENERAL = ("Parameters", "Run")  # headings with prose that is true of any network
 SUMMARY = "> TODO: one line: what this notebook finds out."
 TODO = {  # heading -> what a person has to write below it
     "Question": "what is this network's idea, and why should it help with skin lesions?",
     "Recipe": "what is special about this recipe? It starts as the one that every frozen "
               "backbone of this project starts from, see [recipe](20a_recipe.ipynb).",
     "The network": "how is it built, and what does it cost?",
+    "On HAM10000": "what do the figures show? They need a run on HAM10000 that was kept, see "
+                   "[records](22c_records.ipynb).",
     "What it means": "does the network earn its cost? Name the split, the folds and the interval."}
 
 def _section(heading):
