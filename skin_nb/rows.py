@@ -255,7 +255,7 @@ def format_leaderboard(
     board: pd.DataFrame,  # from `leaderboard`
     markdown: bool = False,  # Markdown tables; else text for a terminal
 ) -> str:
-    "The leaderboard as text, a table a task. Published figures stand in brackets."
+    "The leaderboard as text, a table a task."
     tasks = dict.fromkeys(board.dropna(subset=["headline"]).task) if len(board) else ()
     blocks = []
     for task in tasks:
@@ -275,7 +275,10 @@ def _chance_line(task):
     if level is None:
         return ""
     label = SCORES[metric].label
-    return f"\n\nThe constant answer gets {label} {_score_text(level)}."
+    sentence = f"\n\nThe constant answer gets {label} {_score_text(level)}."
+    if task != HAM10000.name:
+        return sentence
+    return sentence + " Figures in brackets are those published for HAM10000."
 
 def _markdown(table):
     lines = [table.columns, ["---"] * table.shape[1], *table.itertuples(index=False)]
