@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Callable
+from zipfile import BadZipFile
 import numpy as np
 import skin_nb
 from .core import DataError, Problem
@@ -200,6 +201,7 @@ def find_weights(
         return _read_name(name, files[0]) if files else _packaged(name)
     return _read_name(name, path)
 
+# %% ../nbs/20_backbones.ipynb #836b2514
 def _packaged(name):
     "The weights that come with the package; random ones for a backbone that has none."
     file = BACKBONES[name].weights if name in BACKBONES else ""
@@ -208,6 +210,7 @@ def _packaged(name):
     return Weights(file, str(Path(skin_nb.__file__).parent / file))
 
 def _lite_last(file):
+    "The order of weights files: a Lite version only where there is no other."
     return "_lite_" in file.name, file.name
 
 def _read_name(name, path):
@@ -277,6 +280,7 @@ def _last_covered(net, weights):
                                 f"a layer of {net.name}", "Check the file name."))
     return found[-1]
 
+# %% ../nbs/20_backbones.ipynb #91d93f62
 def _clip_activations(net):
     "Give an EfficientNet the activations of its Lite version."
     for layer in net.layers:
@@ -302,7 +306,7 @@ def load_into(
     target = part if weights.partial else net
     try:
         _load_file(target, weights.path)
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
         why = str(error).splitlines()[0][:120]
         raise DataError(Problem(weights.path, None, f"weights that don't fit ({why})",
                                 f"weights of {net.name}",

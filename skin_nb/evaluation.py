@@ -381,6 +381,7 @@ def _malignant_ranking(y, p, weights, task):
     auc, precision = ranking_scores(*disease_score(y, p, task, "malignant"), weights)
     return dict(malignant_auc=auc, malignant_average_precision=precision)
 
+# %% ../nbs/22_evaluation.ipynb #17d81d80
 def weighted_scores(
     y: np.ndarray,  # (n,) true class, 0..C-1
     p: np.ndarray,  # (n, C) probabilities, in the order of the task
@@ -452,6 +453,7 @@ def _class_part(values, y, task):
         part[c]["support"] = int(n)
     return part
 
+# %% ../nbs/22_evaluation.ipynb #c5208da1
 def _alarm_part(alarms):
     "Of each alarm its thresholds, and both sides that it reaches."
     part = {}
@@ -548,6 +550,7 @@ def _one_score(predictions, score, split):
         return every(weights)[score]
     return of_weights
 
+# %% ../nbs/22_evaluation.ipynb #e8ff461c
 def paired_difference(
     a: pd.DataFrame,  # predictions
     b: pd.DataFrame,  # predictions for the same lesions, not necessarily the same images of them

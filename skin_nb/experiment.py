@@ -236,7 +236,8 @@ def real_records(
         if trial.table.attrs.get("dataset") != "sample":
             records.append(_own_record(trial))
             continue
-        kept = find_record(trial.recipe.name, trial.recipe.protocol, trial.split, folder)
+        kept = find_record(trial.recipe.name, trial.recipe.protocol, trial.split, folder,
+                           task_of(trial.table).name)
         if kept is None:
             print(f"{trial.name}: no record of a run on HAM10000")
         else:

@@ -54,6 +54,7 @@ def _draw_matrix(ax, shown, normalize):
     label = "share of the true class" if normalize else "images"
     ax.figure.colorbar(drawn, ax=ax, label=label, shrink=.8)
 
+# %% ../nbs/22a_evaluation_figures.ipynb #f115bca1
 def plot_confusion(
     predictions: pd.DataFrame,
     normalize: bool = True,  # shares of the true class; False: images
@@ -126,6 +127,7 @@ def _area_label(name, area, ends):
         return f"{name} {area:.2f}"
     return f"{name} {area:.2f} ({ends[0]:.2f}–{ends[1]:.2f})"
 
+# %% ../nbs/22a_evaluation_figures.ipynb #d135b903
 def _drawn_areas(metrics, score, task):
     "The area under the curve of each class that gets one."
     drawn = task.classes[1:] if task.is_binary else task.classes
@@ -238,6 +240,7 @@ def _recall_title(order, recall):
     worst = f"{order[0]} is found worst ({_percent(recall[order[0]])})"
     return f"{best}, {worst}"
 
+# %% ../nbs/22a_evaluation_figures.ipynb #78ca3946
 def plot_recall(
     predictions: pd.DataFrame,
     split: str = "test",
@@ -311,6 +314,7 @@ def _confidence_title(predictions, split):
     verdict = "Too modest" if confidence < right else "Too sure"
     return f"{verdict}: confidence {_percent(confidence)}, right {_percent(right)}"
 
+# %% ../nbs/22a_evaluation_figures.ipynb #1249a298
 def plot_reliability(
     predictions: pd.DataFrame,
     after: pd.DataFrame | None = None,  # predictions of the same model after calibration
@@ -385,6 +389,7 @@ def _benefit_band(sick, score, t, group):
     drawn = bootstrap_scores(resampled, group, 500)["model"]
     return _ends(drawn)
 
+# %% ../nbs/22a_evaluation_figures.ipynb #3767bf1f
 def plot_decision(
     predictions: pd.DataFrame,
     disease: str | None = None,  # a key of `diseases(task)`, or a class; None: that of the task
@@ -537,6 +542,7 @@ def _draw_history(ax, history, name):
     ax.set(xlabel="epoch", ylabel=name.replace("_", " "))
     ax.xaxis.get_major_locator().set_params(integer=True)
 
+# %% ../nbs/22a_evaluation_figures.ipynb #c8921bc8
 def plot_history(
     history: pd.DataFrame,  # stage, epoch, loss, val_loss, and metrics such as accuracy
     metric: str | None = None,  # drawn beside the loss; None: the first one with a `val_` partner

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .core import replacing
+from .core import DataError, Problem, read_json, replacing
 from .evaluation import confusion_scores
 from .figures import plot_confusion_counts, plot_history
 from .rows import PUBLISHED_CLASSES, collect_results, write_results
-from .tasks import task_of
+from .tasks import TASKS, task_of
 
 # %% ../nbs/22c_records.ipynb #07ca92b7
 RECORD_KEY = ["recipe", "task", "protocol", "split", "fold"]
@@ -62,16 +62,34 @@ def write_record(
     with replacing(path) as tmp:
         table.to_csv(tmp, index=False)
 
+def _refuse_sample(run):
+    "Raise a `DataError` for a run on the sample: its numbers don't belong among results."
+    for file in sorted(Path(run).glob("*/parameters.json")):
+        if read_json(file).get("data") == "sample":
+            raise DataError(Problem(str(file), None, 'data "sample"', "a run on real data",
+                                    "Name the folder of a run on real data."))
+
+def _read_labelled(file):
+    "A trial's table; a `DataError` where it doesn't say which trial it belongs to."
+    table = pd.read_csv(file)
+    missing = [name for name in RECORD_KEY if name not in table]
+    if missing or table.empty:
+        raise DataError(Problem(str(file), None, f"{len(table)} lines without "
+                                + ", ".join(missing), "the columns " + ", ".join(RECORD_KEY),
+                                "Run the notebook again: an older version wrote this file."))
+    return table
+
 def keep_run(
     run: str | Path,  # run folder
     folder: str | Path,  # such as results/
     dataset: str,  # such as "ham10000"
 ) -> list:  # files written
     "Merge rows, histories and confusion counts of a run into the committed results."
+    _refuse_sample(run)
     written = write_results(collect_results(run), folder, dataset)
     for kind in RECORD_KINDS:
         for file in sorted(Path(run).glob(f"*/**/{kind}.csv")):
-            table = pd.read_csv(file)
+            table = _read_labelled(file)
             path = Path(folder, dataset, kind, f"{table.recipe[0]}.csv")
             write_record(table, path)
             written.append(path)
@@ -95,28 +113,31 @@ def make_record(
 ) -> Record:
     "Put the two tables of a trial together."
     table = counts.pivot_table(index="dx", columns="predicted", values="images", aggfunc="sum")
-    classes = tuple(sorted({*counts.dx, *counts.predicted}))
+    line = counts.iloc[0]
+    known = TASKS[line.task].classes if line.task in TASKS else ()
+    classes = known or tuple(sorted({*counts.dx, *counts.predicted}))
     square = table.reindex(index=classes, columns=classes).fillna(0).astype(int)
     first = history[history.fold == history.fold.iloc[0]]
-    line = counts.iloc[0]
     return Record(line.recipe, line.protocol, line.split, first, classes, square.to_numpy(),
                   counts.fold.nunique())
 
-def _select(path, protocol, split):
-    "The lines of a file about one protocol and split, perhaps none."
+def _select(path, task, protocol, split):
+    "The lines of a file about one task, protocol and split, perhaps none."
     if not path.exists():
         return []
     lines = pd.read_csv(path)
-    return lines[(lines.protocol == protocol) & (lines.split == split)]
+    wanted = dict(task=task, protocol=protocol, split=split)
+    return lines[(lines[list(wanted)] == pd.Series(wanted)).all(axis=1)]
 
 def find_record(
     recipe: str,  # name
     protocol: str = "honest",
     split: str = "lesion",
     folder: str | Path = "../results/ham10000",
+    task: str = "ham10000",  # name
 ) -> Record | None:  # None where nothing was kept
     "What was kept of a recipe."
-    history, counts = [_select(Path(folder, kind, f"{recipe}.csv"), protocol, split)
+    history, counts = [_select(Path(folder, kind, f"{recipe}.csv"), task, protocol, split)
                        for kind in RECORD_KINDS]
     if not len(history) or not len(counts):
         return None

@@ -44,6 +44,7 @@ def _draw_dots(ax, board):
             ax.scatter(part.seconds, part.headline, area, alpha=.7,
                        label=f"{protocol}, split by {split}", **look)
 
+# %% ../nbs/90_results.ipynb #01353df8
 def _label_dots(ax, board, right, gap=.04):
     "The names in a column of their own right of the dots, each on a line to its dot."
     lines = board.sort_values("headline").reset_index(drop=True)

@@ -167,6 +167,7 @@ def chance_level(
         return 1 / len(TASKS[task].classes)
     return None
 
+# %% ../nbs/22b_rows.ipynb #bebdfea5
 def _spread(rows, metric):
     "The uncertainty of a mean over folds: see above."
     if len(rows) > 1:
@@ -251,6 +252,7 @@ def present(
     table["note"] = [str(footnotes.index(remark) + 1) for remark in remarks]
     return table, footnotes
 
+# %% ../nbs/22b_rows.ipynb #060ccc7b
 def format_leaderboard(
     board: pd.DataFrame,  # from `leaderboard`
     markdown: bool = False,  # Markdown tables; else text for a terminal

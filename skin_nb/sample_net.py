@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['SIGNS', 'STRUCTURES', 'SHAPE', 'PIGMENT', 'AMOUNTS', 'CHANCE', 'NAMESPACE', 'grow_chimera', 'draw_chimeras',
-           'naming_model', 'outside', 'TurnedBatches', 'turn', 'pretrain_sample_net', 'store_half']
+           'naming_model', 'outside', 'TurnedBatches', 'pretrain_sample_net', 'store_half']
 
 # %% ../nbs/20c_sample_net.ipynb #6eaf1db7
 from pathlib import Path
 import numpy as np
 from PIL import Image
 from .backbones import build_backbone, find_weights
+from .batches import turn_pictures
 from .core import bars, replacing, set_seed
 from .sample import LOOKS, Lesion, canvas, draw_person, draw_settings, photograph
 from .sample import add_layers, in_threads, mottle
@@ -30,6 +31,20 @@ PIGMENT = dict(melanin=(0, .9), blood=(0, .6), blue=(0, .3))
 AMOUNTS = (*SHAPE, *PIGMENT)
 CHANCE = 1 / 6  # of a structure to be shown
 
+def _add_structures(drawn, c, rng):
+    "Draw structures by lot, in place; which of `STRUCTURES` they are."
+    shown = rng.random(len(STRUCTURES)) < CHANCE
+    for name in np.array(STRUCTURES)[shown]:
+        sign = SIGNS[name][rng.integers(len(SIGNS[name]))]
+        add_layers(drawn, sign.structure(c, rng, **draw_settings(rng, sign.settings)))
+    return shown
+
+def _in_range(values):
+    "How far up its range each amount lies, 0..1."
+    ends = np.array([(SHAPE | PIGMENT)[name] for name in AMOUNTS])
+    low, high = ends.T
+    return (np.array([values[name] for name in AMOUNTS]) - low) / (high - low)
+
 def grow_chimera(
     rng: np.random.Generator,
     side: int = 216,  # pixels of the canvas
@@ -40,16 +55,15 @@ def grow_chimera(
     c = canvas(rng, side, *[values[name] for name in SHAPE])
     drawn = np.zeros((4, side, side), np.float32)
     add_layers(drawn, mottle(c, rng, {name: values[name] for name in PIGMENT}))
-    shown = rng.random(len(STRUCTURES)) < CHANCE
-    for name in np.array(STRUCTURES)[shown]:
-        sign = SIGNS[name][rng.integers(len(SIGNS[name]))]
-        add_layers(drawn, sign.structure(c, rng, **draw_settings(rng, sign.settings)))
-    ranges = SHAPE | PIGMENT
-    amounts = [(values[n] - ranges[n][0]) / (ranges[n][1] - ranges[n][0]) for n in AMOUNTS]
-    return Lesion("", drawn.clip(0, 3.2), c.inside, person), shown, np.array(amounts)
+    shown = _add_structures(drawn, c, rng)
+    lesion = Lesion("", drawn.clip(0, 3.2), c.inside, person)
+    return lesion, shown, _in_range(values)
 
 # %% ../nbs/20c_sample_net.ipynb #3d9f3f90
 NAMESPACE = 6  # the sample draws its lesions under 2 and 5, with the same seeds
+
+def _squeezed(picture, side, how):
+    return np.asarray(Image.fromarray(picture).resize((side, side), how))
 
 def draw_chimeras(
     n: int,
@@ -61,21 +75,18 @@ def draw_chimeras(
         rng = np.random.default_rng([seed, NAMESPACE, number])
         lesion, shown, amounts = grow_chimera(rng)
         image, mask = photograph(lesion, rng)
-        square = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
-        cover = Image.fromarray(mask.astype(np.float32))
-        cover = cover.resize((size // 16, size // 16), Image.Resampling.BOX)
-        return np.asarray(square), shown, amounts, np.asarray(cover)[..., None]
+        square = _squeezed(image, size, Image.Resampling.BILINEAR)
+        cover = _squeezed(mask.astype(np.float32), size // 16, Image.Resampling.BOX)
+        return square, shown, amounts, cover[..., None]
 
     images, shown, amounts, masks = zip(*in_threads(draw, range(n)))
     floats = [np.array(a, np.float32) for a in (shown, amounts, masks)]
     return np.stack(images), *floats
 
 # %% ../nbs/20c_sample_net.ipynb #eed1c381
-def naming_model(
-    size: int = 128,  # pixels
-) -> keras.Model:  # image -> dict of shown (15,), amounts (6,), mask (h, w, 1), features
+def naming_model() -> keras.Model:  # image -> dict: shown (15,), amounts (6,), mask, features
     "SampleNet with the three questions of its pre-training."
-    net = build_backbone("SampleNet", size, find_weights("SampleNet", "random"))
+    net = build_backbone("SampleNet", weights=find_weights("SampleNet", "random"))
     pooled = layers.GlobalAveragePooling2D()(net.output)
     shown = layers.Dense(len(STRUCTURES), activation="sigmoid", name="shown")(pooled)
     amounts = layers.Dense(len(AMOUNTS), name="amounts")(pooled)
@@ -90,6 +101,7 @@ def outside(
     "The features beside the lesion, as a loss."
     return (1 - masks) * features
 
+# %% ../nbs/20c_sample_net.ipynb #aa452509
 class TurnedBatches(keras.utils.PyDataset):
     "Batches of chimeras, each turned and mirrored by lot, with their masks."
 
@@ -108,19 +120,10 @@ class TurnedBatches(keras.utils.PyDataset):
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.data[0]))
         rows = order[step * self.batch:(step + 1) * self.batch]
         images, shown, amounts, masks = [array[rows] for array in self.data]
-        turns = np.random.default_rng([self.seed, self.epoch, step]).integers(8)
-        return (turn(images, turns).astype("float32"),
-                dict(shown=shown, amounts=amounts, mask=turn(masks, turns),
-                     features=turn(masks, turns)))
-
-def turn(
-    arrays: np.ndarray,  # (n, side, side, channels)
-    way: int,  # 0..7: quarter turns, from 4 on mirrored as well
-) -> np.ndarray:  # the same shape
-    "One of the eight ways in which a square can lie."
-    turned = np.rot90(arrays, way % 4, (1, 2))
-    mirrored = turned[:, :, ::-1] if way >= 4 else turned
-    return np.ascontiguousarray(mirrored)
+        way = np.random.default_rng([self.seed, self.epoch, step]).integers(8)
+        turned = turn_pictures(masks, way).copy()
+        answers = dict(shown=shown, amounts=amounts, mask=turned, features=turned)
+        return turn_pictures(images, way).astype("float32"), answers
 
 # %% ../nbs/20c_sample_net.ipynb #2f2b6181
 def pretrain_sample_net(

@@ -461,6 +461,7 @@ def _smallest(*caps):
 def _inputs(arrays, name, metadata):
     return arrays if metadata is None else {name: arrays, "metadata": metadata}
 
+# %% ../nbs/21c_training.ipynb #ff229986
 def _training_batches(training, part):
     "Batches of the training part as the strategy draws it, and the classes of the rows drawn."
     recipe = training.recipe
@@ -631,6 +632,7 @@ def read_model_info(
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise _not_a_model(path, error) from None
 
+# %% ../nbs/21c_training.ipynb #16a62137
 def load_model(
     path: str | Path,  # written by `save_model`
 ) -> tuple:  # (keras.Model, dict from `read_model_info`)

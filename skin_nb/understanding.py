@@ -170,6 +170,7 @@ def _anonymisation(table):
     yield _coarse_ages(table.age.dropna())
     yield "no author, place, date or note in the files", not named, f"{named} with one"
 
+# %% ../nbs/10_data_understanding.ipynb #3ad9bace
 def _age_balance(table):
     ages = table.drop_duplicates("lesion_id").age
     groups = age_group(ages).value_counts(normalize=True, sort=False)
@@ -354,6 +355,7 @@ def plot_by_sex(
            title=f"{most} is {male[most]:.0%} male, {least} {male[least]:.0%}")
     return ax
 
+# %% ../nbs/10_data_understanding.ipynb #dfee2917
 def plot_by_age_group(
     table: pd.DataFrame,  # dx, age
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -540,6 +542,7 @@ def _lesion_facts(each):
             for c in ("dx_type", "age", "localization", "sex")}
     return {"lesions aged 20 or less, share": young} | told
 
+# %% ../nbs/10_data_understanding.ipynb #ec404bbc
 def data_facts(
     table: pd.DataFrame,  # as a reader returns it
 ) -> dict:  # name: number
