@@ -509,6 +509,7 @@ def evaluate(
         "n_boot": n_boot,
         "seed": seed}
 
+# %% ../nbs/22_evaluation.ipynb #5cd4fe35
 def _ends(metrics, name):
     "The interval of a score; NaN where there is none."
     return metrics["intervals"].get(name) or (np.nan, np.nan)

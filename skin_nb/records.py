@@ -62,6 +62,7 @@ def write_record(
     with replacing(path) as tmp:
         table.to_csv(tmp, index=False)
 
+# %% ../nbs/22c_records.ipynb #677d6f4e
 def _refuse_sample(run):
     "Raise a `DataError` for a run on the sample: its numbers don't belong among results."
     for file in sorted(Path(run).glob("*/parameters.json")):
@@ -121,6 +122,7 @@ def make_record(
     return Record(line.recipe, line.protocol, line.split, first, classes, square.to_numpy(),
                   counts.fold.nunique())
 
+# %% ../nbs/22c_records.ipynb #68a57042
 def _select(path, task, protocol, split):
     "The lines of a file about one task, protocol and split, perhaps none."
     if not path.exists():
