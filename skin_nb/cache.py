@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 from tqdm.auto import tqdm
-from .core import bars, replacing
+from .core import replacing
+from .terminal import bars
 
 # %% ../nbs/02_row_cache.ipynb #16fbca47
 def checksum(

@@ -18,8 +18,9 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from .core import DataError, Problem, bars, read_json, replacing, write_json
+from .core import DataError, Problem, read_json, replacing, write_json
 from .readers import ISIC_PARTS, survey
+from .terminal import bars
 
 # %% ../nbs/10a_fetch.ipynb #59d4f15f
 @dataclass(frozen=True)

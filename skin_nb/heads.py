@@ -16,10 +16,11 @@ from threadpoolctl import threadpool_limits
 from skin_nb.balancing import (
     Loss, Strategy, TrainingSet, class_shift, drawn_labels, make_training_set, row_losses,
     row_weights)
-from .core import DataError, Problem, bars, set_seed
+from .core import DataError, Problem, set_seed
 from .pictures import decode_images
 from .predictions import predictions_table
 from .tasks import task_of
+from .terminal import bars
 
 # %% ../nbs/21b_frozen_heads.ipynb #eedf697e
 def frozen_network(

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 from .balancing import STRATEGIES
-from .core import DataError, Problem, axes, bars
+from .core import DataError, Problem, axes
 from .evaluation import bootstrap_scores, confusion_scores, weighted_confusion
 from .heads import fit_split, reduce_features
 from .preparation import split_by_lesion
 from .tasks import COLOURS, task_of, with_task
+from .terminal import bars
 
 # %% ../nbs/50_leakage.ipynb #9e982395
 def trim_training(

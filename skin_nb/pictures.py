@@ -20,7 +20,8 @@ from filelock import FileLock
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm.auto import tqdm
 from .cache import RowCache, checksum
-from .core import DataError, Problem, bars, cache_home, content_key
+from .core import DataError, Problem, cache_home, content_key
+from .terminal import bars
 
 # %% ../nbs/02a_pictures.ipynb #f668d479
 CONVERSIONS = {

@@ -20,7 +20,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 from .balancing import STRATEGIES, Loss, Strategy, check_pictures
 from .batches import augmentation
-from .core import DataError, Problem, bars
+from .core import DataError, Problem
 from .evaluation import confusion_scores, split_arrays, weighted_confusion
 from .heads import (
     PENALTIES, fit_split, frozen_features, frozen_network, reduce_features)
@@ -29,6 +29,7 @@ from .leakage import (
 from .pictures import decode_images
 from .preparation import encode_metadata, fit_metadata, lesion_clusters, split_by_lesion
 from .tasks import Task, task_of, with_task
+from .terminal import bars
 
 # %% ../nbs/51_pitfalls.ipynb #d3498b0c
 def _refuse(what, found, expected, fix, row=None):

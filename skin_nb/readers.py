@@ -24,10 +24,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
-from .core import DataError, Problem, bars
+from .core import DataError, Problem
 from .pictures import open_image
 from .tasks import (GROUPS, HAM10000, ISIC2019, TASKS, task_in_group, task_of_classes,
                            with_task)
+from .terminal import bars
 
 # %% ../nbs/03_readers.ipynb #b84b8507
 TABLE_COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 from .backbones import build_backbone, find_weights
 from .batches import turn_pictures
-from .core import bars, replacing, set_seed
+from .core import replacing, set_seed
 from .sample import LOOKS, Lesion, canvas, draw_person, draw_settings, photograph
 from .sample import add_layers, in_threads, mottle
+from .terminal import bars
 
 # %% ../nbs/20c_sample_net.ipynb #08020897
 import keras

@@ -22,13 +22,14 @@ from .backbones import (
 from .balancing import Loss, class_shift, limit_rows, make_training_set, row_losses
 from .batches import Views, augmentation, follow_epoch, make_batches
 from .core import (
-    DataError, MemoryPeak, Problem, bars, content_key, replacing, set_seed)
+    DataError, MemoryPeak, Problem, content_key, replacing, set_seed)
 from .graph import between, cut_model, dropout_rates, silence_dropout
 from .pictures import decode_images
 from .prefix import Source, cache_features, find_cut, image_source
 from .preparation import MetadataEncoder, encode_metadata, fit_metadata
 from .recipe import Recipe, Stage
 from .tasks import Task, task_of, task_of_classes, task_to_dict
+from .terminal import bars
 
 # %% ../nbs/21c_training.ipynb #02429c0f
 import keras
