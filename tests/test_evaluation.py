@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sklearn import metrics as skm
 
-from skin_nb.commands import evaluate_command
+from skin_nb.evaluate_command import evaluate_command
 from skin_nb.core import DataError
 from skin_nb.evaluation import (
     CLASS_SCORES, SUBMISSION_COLUMNS, alarm_scores, average_lesions, bootstrap_scores,
