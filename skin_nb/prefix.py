@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable
 import numpy as np
 from .batches import Views
-from .cache import RowCache, fill
+from .cache import RowCache, fill, require_room
 from .core import DataError, Problem, cache_home, content_key
 from .graph import dropout_rates, image_nodes, list_cuts
 
@@ -87,9 +87,10 @@ def images_key(
 def image_source(
     images: np.ndarray,  # (N, size, size, 3) uint8
     views: Views = Views(),
+    pixels: str | None = None,  # from `images_key`, where it is known already
 ) -> Source:
     "Images as a source."
-    pixels = images_key(images)
+    pixels = pixels or images_key(images)
 
     def read(view, rows):
         return views.apply(images[rows], rows, view)
@@ -193,12 +194,11 @@ def cache_features(
     wanted = _rows_by_view(source, rows, only_first)
     if verbose:
         _announce(wanted, shape, dtype, folder)
-    caches = []
-    for view, needed in enumerate(wanted):
-        name = f"{content_key(key, source.key(view))}.{dtype}.npy"
-        cache = RowCache(folder / name, (source.rows, *shape), dtype)
+    names = [f"{content_key(key, source.key(view))}.{dtype}.npy" for view in range(source.views)]
+    caches = [RowCache(folder / name, (source.rows, *shape), dtype) for name in names]
+    require_room(caches, wanted)
+    for view, cache in enumerate(caches):
         compute = partial(_features, prefix, source, view, batch, dtype)
-        label = f"prefix, view {view + 1} of {source.views}"
-        fill(cache, compute, needed, block=batch, label=label)
-        caches.append(cache)
+        label = f"features of view {view + 1} of {source.views}"
+        fill(cache, compute, wanted[view], block=batch, label=label)
     return _cached_source(source, caches, key, dtype)
