@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['STILL_PICTURES', 'FORMATS', 'PICTURE_ENDINGS', 'UNREADABLE_ENDINGS', 'CONVERSIONS', 'KINDS_OF_MODES', 'ORIENTATION',
-           'MIN_SIDE', 'MAX_SIDE', 'WHOLE_FILE', 'FRESH_COPY', 'RESIZES', 'is_picture', 'open_image', 'read_pixels',
-           'images_path', 'decode_images']
+           'TURNS', 'MIN_SIDE', 'MAX_SIDE', 'MAX_PIXELS', 'WHOLE_FILE', 'FRESH_COPY', 'LARGE', 'FIRST_BYTES', 'RESIZES',
+           'is_picture', 'most_pixels', 'open_image', 'read_pixels', 'images_path', 'decode_images']
 
 # %% ../nbs/02a_pictures.ipynb #82f79b44
+import contextlib
+import logging
 import os
-import shutil
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 from PIL import Image, UnidentifiedImageError
-from tqdm.auto import tqdm
 from .cache import RowCache, checksum
-from .core import DataError, Problem, cache_home, content_key, require_file
-from .terminal import bars
+from .core import (DataError, Problem, cache_home, content_key, file_stamp, require_file,
+                          require_space)
+from .terminal import Progress
 
 # %% ../nbs/02a_pictures.ipynb #3e893cb9
 STILL_PICTURES = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
@@ -71,92 +73,203 @@ CONVERSIONS = {
     "cmyk": "CMYK pictures are converted to RGB",
     "transparent": "transparent pictures are laid over white",
     "rotated": "pictures are turned the way their EXIF orientation says",
+    "frames": "of files with several pictures (GIF, TIFF, MPO) the first is taken",
     "other": "pictures in YCbCr, Lab or HSV are converted to RGB",
 }
 KINDS_OF_MODES = {"P": "palette", "L": "grey", "1": "grey", "CMYK": "cmyk"}  # Pillow's modes
-ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
 def _announce(kind):
     warnings.warn(CONVERSIONS[kind])  # Python shows each text once
 
 # %% ../nbs/02a_pictures.ipynb #db670e45
-def _to_rgb(im):
-    "A picture upright and in RGB."
-    if im.getexif().get(ORIENTATION, 1) != 1:
-        _announce("rotated")
-        im = ImageOps.exif_transpose(im)
-    if im.mode == "RGB":
-        return im
-    if im.mode.startswith("I"):
-        return _from_deep_grey(im)
-    if _is_transparent(im):
-        return _over_white(im)
-    if im.mode == "F":
-        raise ValueError("floating-point pixels")
-    _announce(KINDS_OF_MODES.get(im.mode, "other"))
-    return im.convert("RGB")
+class _OtherPixels(ValueError):
+    "Whole, but with numbers that have no agreed meaning as brightness."
 
-def _from_deep_grey(im):
+def _conversion(im):
+    "The function that makes pieces of a picture RGB; what it does is announced."
+    if im.mode == "RGB":
+        return _as_it_is
+    if im.mode == "F":
+        raise _OtherPixels("floating-point pixels")
+    if im.mode.startswith("I"):
+        return _deep_grey_conversion(im)
+    if _is_transparent(im):
+        _announce("transparent")
+        return _over_white
+    _announce(KINDS_OF_MODES.get(im.mode, "other"))
+    return _as_pillow_does
+
+def _as_it_is(part):
+    return part
+
+def _as_pillow_does(part):
+    return part.convert("RGB")
+
+# %% ../nbs/02a_pictures.ipynb #722c10c7
+def _deep_grey_conversion(im):
+    least, most = im.getextrema()
+    if least < 0 or most > 65535:
+        raise _OtherPixels("pixels of 32 bits")
     _announce("16-bit")
-    values = np.asarray(im).astype(np.int64).clip(0, 65535)  # Pillow would clip at 255
-    return Image.fromarray((values / 257).round().astype(np.uint8)).convert("RGB")
+    return _from_deep_grey
+
+def _from_deep_grey(part):
+    values = np.asarray(part) / np.float32(257)  # Pillow would clip at 255
+    return Image.fromarray(values.round().astype(np.uint8)).convert("RGB")
 
 def _is_transparent(im):
     has_alpha = "A" in im.mode and im.mode != "LAB"
     return has_alpha or "transparency" in im.info
 
-def _over_white(im):
-    _announce("transparent")
-    white = Image.new("RGBA", im.size, "white")
-    return Image.alpha_composite(white, im.convert("RGBA")).convert("RGB")
+def _over_white(part):
+    white = Image.new("RGBA", part.size, "white")
+    return Image.alpha_composite(white, part.convert("RGBA")).convert("RGB")
+
+# %% ../nbs/02a_pictures.ipynb #28e9ea47
+_STRIP = 1_000_000  # pixels
+
+def _to_rgb(im, factor=1):
+    "A picture in RGB, `factor` times smaller."
+    convert = _conversion(im)
+    if convert is _as_it_is and factor == 1:
+        return im
+    whole = Image.new("RGB", [-(-side // factor) for side in im.size])
+    rows = max(1, _STRIP // (im.width * factor)) * factor
+    for top in range(0, im.height, rows):
+        strip = im.crop((0, top, im.width, min(top + rows, im.height)))
+        whole.paste(convert(strip).reduce(factor), (0, top // factor))
+    return whole
+
+# %% ../nbs/02a_pictures.ipynb #bd4130bb
+ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90}
+
+def _upright(im, exif):
+    "A picture turned the way its EXIF says."
+    turn = TURNS.get(exif.get(ORIENTATION))
+    if turn is None:
+        return im
+    _announce("rotated")
+    return im.transpose(turn)
 
 # %% ../nbs/02a_pictures.ipynb #cc946666
 MIN_SIDE = 16  # pixels
 MAX_SIDE = 20_000
-WHOLE_FILE = "a whole JPEG or PNG file"
+MAX_PIXELS = 89_000_000  # in all; 4 bytes each in memory
+WHOLE_FILE = "a whole picture (JPEG, PNG, TIFF, BMP, WEBP and some more)"
 FRESH_COPY = "Put a fresh copy of the file there, or take its row out of the table."
 
 def _problem(path, found, expected=WHOLE_FILE, fix=FRESH_COPY):
     return DataError(Problem(str(path), None, found, expected, fix))
 
+def most_pixels() -> int:
+    "How many pixels a picture may have: `SKIN_NB_MAX_PIXELS`, by default `MAX_PIXELS`."
+    asked = os.environ.get("SKIN_NB_MAX_PIXELS", "") or str(MAX_PIXELS)
+    if not asked.isdecimal() or int(asked) < MIN_SIDE ** 2:
+        raise _problem("SKIN_NB_MAX_PIXELS", repr(asked), "a number of pixels such as 200000000",
+                       "Correct the environment variable or unset it.")
+    return int(asked)
+
+# %% ../nbs/02a_pictures.ipynb #5a1b5929
 def _check_size(path, size):
     "A `DataError` for a picture that is too small or too large."
+    most = most_pixels()
+    longest = max(MAX_SIDE, most // MAX_SIDE)
     width, height = size
-    most = Image.MAX_IMAGE_PIXELS
-    if min(size) < MIN_SIDE or max(size) > MAX_SIDE or width * height > most:
-        raise _problem(
-            path, f"a picture of {width} × {height} pixels",
-            f"sides from {MIN_SIDE} to {MAX_SIDE:,} pixels, {most:,} in all",
-            "Export the picture again at its proper size, or take its row out of the table.")
+    if min(size) >= MIN_SIDE and max(size) <= longest and width * height <= most:
+        return
+    fix = "Export the picture again at its proper size, or take its row out of the table."
+    if min(size) >= MIN_SIDE:
+        fix += (" If it has to be as large: SKIN_NB_MAX_PIXELS=NUMBER allows more; "
+                "a pixel takes 4 to 8 bytes of memory.")
+    raise _problem(path, f"a picture of {width} × {height} pixels",
+                   f"sides from {MIN_SIDE} to {longest:,} pixels, {most:,} in all", fix)
+
+# %% ../nbs/02a_pictures.ipynb #d7ba7f78
+LARGE = 25_000_000  # pixels
+_LARGE_ONE = threading.Lock()
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+def _let_pillow_open():
+    "Raise Pillow's limit on pixels to the one of this package."
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, most_pixels())
+
+def _in_turn(size):
+    "What a picture of this size is decoded under."
+    return _LARGE_ONE if size[0] * size[1] > LARGE else contextlib.nullcontext()
+
+def _reduction(size, at_least):
+    "By which whole factor a picture that has just been decoded is reduced."
+    if not at_least or size[0] * size[1] <= LARGE:
+        return 1
+    return max(1, min(size) // at_least)
 
 # %% ../nbs/02a_pictures.ipynb #4f000a5a
 def _decode(path, at_least):
-    "The picture in a file as RGB; Pillow's errors as they come."
-    with Image.open(path) as im:
+    "The picture in a file as upright RGB; Pillow's errors as they come."
+    with Image.open(path, formats=FORMATS) as im:
         _check_size(path, im.size)
-        if at_least:
-            im.draft(None, (at_least, at_least))
-        im.load()
-        return _to_rgb(im)
+        if getattr(im, "is_animated", False):
+            _announce("frames")
+        with _in_turn(im.size):
+            if at_least:
+                im.draft(None, (at_least, at_least))
+            im.load()
+            exif = im.getexif()
+            return _upright(_to_rgb(im, _reduction(im.size, at_least)), exif)
 
 def _explain(path, error):
     "The `DataError` for what Pillow stumbled over."
-    if isinstance(error, FileNotFoundError):
-        return _problem(path, "no such file",
-                        fix="Copy the file there, or take its row out of the table.")
     if isinstance(error, Image.DecompressionBombError):
-        most = f"at most {Image.MAX_IMAGE_PIXELS:,} pixels"
-        return _problem(path, "a picture of absurd size", most)
+        return _problem(path, "a picture of absurd size", f"at most {most_pixels():,} pixels")
+    if isinstance(error, MemoryError):
+        return _problem(path, "a picture that doesn't fit into memory",
+                        fix="Close other programs, or export the picture again at a smaller size.")
+    if isinstance(error, _OtherPixels):
+        return _problem(path, f"a picture with {error}", "8 or 16 bits a pixel and colour",
+                        "Scale it to 8 bits and export it as PNG, or take its row out of the table.")
     size = os.path.getsize(path)
     if isinstance(error, UnidentifiedImageError):
-        return _problem(path, "a file that is no picture" if size else "an empty file")
+        return _unidentified(path, size)
     return _problem(path, f"a truncated or damaged picture of {size:,} bytes ({error})")
 
+# %% ../nbs/02a_pictures.ipynb #fc58d6e8
+FIRST_BYTES = {
+    b"%!PS": "PostScript (EPS)", b"\xc5\xd0\xd3\xc6": "PostScript (EPS)", b"%PDF": "PDF",
+    b"<htm": "a web page", b"<!do": "a web page", b"<svg": "SVG", b"<?xm": "XML or SVG",
+    b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive", b"8BPS": "Photoshop (PSD)",
+    b"version https://git-lfs": "a placeholder of Git LFS, not the file itself"}
+
+def _unidentified(path, size):
+    if not size:
+        return _problem(path, "an empty file")
+    with open(path, "rb") as file:
+        head = file.read(24)
+    if head[4:8] == b"ftyp":  # HEIF, or a film
+        return _problem(path, "HEIF or a film", fix=_FROM_A_PHONE)
+    names = [name for first, name in FIRST_BYTES.items() if head.lower().startswith(first.lower())]
+    what = f"a file that is no picture: {names[0]}" if names else "a file that is no picture"
+    return _problem(path, what)
+
+# %% ../nbs/02a_pictures.ipynb #30dbf686
+_COPY_IT = "Copy the file there, or take its row out of the table."
+
 def open_image(
-    path: str | Path,  # any picture Pillow reads
-    at_least: int | None = None,  # pixels; a JPEG may come back reduced, no side below this
+    path: str | Path,  # a picture in one of the `FORMATS`
+    at_least: int | None = None,  # pixels; it may come back reduced, with no side below this
 ) -> Image.Image:  # RGB, upright, decoded
     "Open a picture as RGB; what isn't one is a `DataError`."
+    require_file(path, WHOLE_FILE, _COPY_IT)
+    _let_pillow_open()
     try:
         return _decode(path, at_least)
     except DataError:
@@ -193,15 +306,9 @@ def images_path(
     if resize not in RESIZES:
         raise DataError(Problem("resize", None, repr(resize), " or ".join(RESIZES),
                                 "Choose one of the two."))
-    key = content_key(list(table.image_id), [_bytes(p) for p in table.path], size, resize)
+    stamps = [file_stamp(path) for path in table.path]
+    key = content_key(list(table.image_id), stamps, size, resize)
     return Path(folder or cache_home() / "images") / f"{size}-{resize}-{key}.npy"
-
-def _bytes(path):
-    "The size of a file; -1 where there is none."
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return -1
 
 # %% ../nbs/02a_pictures.ipynb #e2dd4fa2
 def _decode_rows(cache, pictures, resize, rows):
@@ -220,18 +327,16 @@ def _decode_rows(cache, pictures, resize, rows):
             cache.crc[i] = checksum(pixels)
     return problems
 
-def _decode_missing(cache, table, resize, workers, label):
+def _decode_missing(cache, table, resize, workers):
     "Decode what a cache lacks; a `DataError` lists every picture that can't be."
     missing = cache.missing()
     blocks = [missing[at:at + 16] for at in range(0, len(missing), 16)]
-    quiet = len(missing) < 64 or not bars()
-    bar = tqdm(total=len(missing), desc=label, unit="img", disable=quiet)
     problems = []
-    with ThreadPoolExecutor(workers) as pool, bar:
+    with ThreadPoolExecutor(workers) as pool, Progress(len(missing), "decoding") as progress:
         decode = partial(_decode_rows, cache, list(zip(table.image_id, table.path)), resize)
         for block, found in zip(blocks, pool.map(decode, blocks)):
             problems += found
-            bar.update(len(block))
+            progress.update(len(block))
     if problems:
         raise DataError(*sorted(problems, key=attrgetter("file")))
 
@@ -252,19 +357,13 @@ def _complete(path, shape):
     return rows.shape == shape and crc.all()
 
 # %% ../nbs/02a_pictures.ipynb #0fb4e8f6
-def _check_disk(folder, gb):
-    "A `DataError` where a folder's disk has less room than `gb` gigabytes."
-    if gb * 1e9 > shutil.disk_usage(folder).free:
-        raise _problem(folder, "a full disk", f"{gb:.2f} GB free",
-                       "Free some, or let SKIN_NB_CACHE name another folder.")
-
 def _decode_into(path, shape, table, resize, workers):
     "Bring a decoded file up to date; a new one gets its name when it is whole."
     work = path if path.exists() else path.with_name(f".{path.name}.tmp.npy")
     cache = RowCache(work, shape, np.uint8)
-    gb = len(cache.missing()) * np.prod(shape[1:]) / 1e9
-    _check_disk(path.parent, gb)
-    _decode_missing(cache, table, resize, workers, f"decoding to {path} ({gb:.2f} GB)")
+    needed = len(cache.missing()) * int(np.prod(shape[1:]))
+    require_space(path.parent, needed, "Free some, or let SKIN_NB_CACHE name another folder.")
+    _decode_missing(cache, table, resize, workers)
     if work != path:
         os.replace(cache.crc_path, path.with_suffix(".crc.npy"))
         os.replace(work, path)
