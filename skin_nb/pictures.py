@@ -178,6 +178,10 @@ def most_pixels() -> int:
     return int(asked)
 
 # %% ../nbs/02a_pictures.ipynb #5a1b5929
+_EXPORT_AGAIN = "Export the picture again at its proper size, or take its row out of the table."
+_ALLOW_MORE = (" If it has to be as large: SKIN_NB_MAX_PIXELS=NUMBER allows more; "
+               "a pixel takes 4 to 8 bytes of memory.")
+
 def _check_size(path, size):
     "A `DataError` for a picture that is too small or too large."
     most = most_pixels()
@@ -185,10 +189,7 @@ def _check_size(path, size):
     width, height = size
     if min(size) >= MIN_SIDE and max(size) <= longest and width * height <= most:
         return
-    fix = "Export the picture again at its proper size, or take its row out of the table."
-    if min(size) >= MIN_SIDE:
-        fix += (" If it has to be as large: SKIN_NB_MAX_PIXELS=NUMBER allows more; "
-                "a pixel takes 4 to 8 bytes of memory.")
+    fix = _EXPORT_AGAIN if min(size) < MIN_SIDE else _EXPORT_AGAIN + _ALLOW_MORE
     raise _problem(path, f"a picture of {width} × {height} pixels",
                    f"sides from {MIN_SIDE} to {longest:,} pixels, {most:,} in all", fix)
 
@@ -213,11 +214,22 @@ def _reduction(size, at_least):
         return 1
     return max(1, min(size) // at_least)
 
+# %% ../nbs/02a_pictures.ipynb #8445c337
+def _check_bytes(path, size):
+    "A `DataError` where a file is too short for a JPEG of so many pixels."
+    there = os.path.getsize(path)
+    least = size[0] * size[1] // 64 // 8
+    if there < least:
+        found = f"a truncated picture: {there:,} bytes for {size[0]} × {size[1]} pixels"
+        raise _problem(path, found, f"{least:,} bytes at least")
+
 # %% ../nbs/02a_pictures.ipynb #4f000a5a
 def _decode(path, at_least):
     "The picture in a file as upright RGB; Pillow's errors as they come."
     with Image.open(path, formats=FORMATS) as im:
         _check_size(path, im.size)
+        if im.format in ("JPEG", "MPO"):
+            _check_bytes(path, im.size)
         if getattr(im, "is_animated", False):
             _announce("frames")
         with _in_turn(im.size):
@@ -230,13 +242,14 @@ def _decode(path, at_least):
 def _explain(path, error):
     "The `DataError` for what Pillow stumbled over."
     if isinstance(error, Image.DecompressionBombError):
-        return _problem(path, "a picture of absurd size", f"at most {most_pixels():,} pixels")
+        return _problem(path, "a picture of absurd size", f"at most {most_pixels():,} pixels",
+                        _EXPORT_AGAIN + _ALLOW_MORE)
     if isinstance(error, MemoryError):
         return _problem(path, "a picture that doesn't fit into memory",
                         fix="Close other programs, or export the picture again at a smaller size.")
     if isinstance(error, _OtherPixels):
         return _problem(path, f"a picture with {error}", "8 or 16 bits a pixel and colour",
-                        "Scale it to 8 bits and export it as PNG, or take its row out of the table.")
+                        "Scale it to 8 bits and export it as PNG, or take its row out.")
     size = os.path.getsize(path)
     if isinstance(error, UnidentifiedImageError):
         return _unidentified(path, size)
@@ -254,7 +267,7 @@ def _unidentified(path, size):
         return _problem(path, "an empty file")
     with open(path, "rb") as file:
         head = file.read(24)
-    if head[4:8] == b"ftyp":  # HEIF, or a film
+    if head[4:8] == b"ftyp" and head[8:12] != b"avif":
         return _problem(path, "HEIF or a film", fix=_FROM_A_PHONE)
     names = [name for first, name in FIRST_BYTES.items() if head.lower().startswith(first.lower())]
     what = f"a file that is no picture: {names[0]}" if names else "a file that is no picture"
