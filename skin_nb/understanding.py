@@ -19,7 +19,7 @@ import pandas as pd
 from PIL import Image
 from .core import axes
 from .pictures import open_image
-from .readers import AGES, LOCALIZATIONS, SEXES, TABLE_COLUMNS
+from .tables import AGES, LOCALIZATIONS, SEXES, TABLE_COLUMNS
 from .tasks import HAM10000, Task, task_of
 
 # %% ../nbs/10_data_understanding.ipynb #d89297bd

@@ -9,8 +9,9 @@ from skin_nb.core import DataError
 from skin_nb.pictures import CONVERSIONS, decode_images, open_image
 from skin_nb.preparation import (encode_metadata, fit_metadata, lesions_shared, split_by_image,
                                  split_by_lesion)
-from skin_nb.readers import (find_problems, left_out_rows, read_any, read_folder, read_ham10000,
-                             read_isic2018, read_isic2019, read_own_table, survey)
+from skin_nb.own_data import left_out_rows, read_folder, read_own_table
+from skin_nb.readers import (find_problems, read_any, read_ham10000, read_isic2018, read_isic2019,
+                             survey)
 from skin_nb.tasks import HAM10000, ISIC2019, MELANOMA, task_in_group, task_of
 from skin_nb.understanding import class_counts
 
@@ -140,10 +141,12 @@ def test_utf8_with_a_mark_is_fine(ham):
     assert read_ham10000(ham.root).localization[3] == "Gesäß"
 
 
-def test_semicolons(ham):
-    ham.write(sep=";")
-    p, = refused(lambda: read_ham10000(ham.root), ham.csv, "semicolons", "commas")
-    assert p.row == 1
+@pytest.mark.parametrize("how", [dict(sep=";"), dict(sep="\t"), dict(lineterminator="\r")])
+def test_what_other_programs_write_is_read(ham, how):
+    ham.set(3, age="45,5")
+    ham.write(**how)
+    table = read_ham10000(ham.root)
+    assert table.image_id.tolist() == IDS and table.age[3] == 45.5
 
 
 def test_row_with_a_cell_too_many(ham):
@@ -157,8 +160,12 @@ def test_row_with_a_cell_too_many(ham):
 # cells
 
 def test_unknown_class(ham):
-    ham.set(4, dx="melanoma")
-    problem = audited(ham.root, IDS[4], "'melanoma'", "one of akiec", "Correct the cell", "columns.json")
+    ham.set(4, dx="wart")
+    ham.set(5, dx="wart")
+    problem, again = find_problems(ham.root)
+    for text in IDS[4], "'wart'", "one of akiec", "Correct the cell", 'columns.json with {"classes": {"wart"':
+        assert text in str(problem)
+    assert again.row == 7
     assert problem.row == 6
     refused(lambda: read_ham10000(ham.root), ham.csv, "row 6")
 
@@ -176,7 +183,7 @@ def test_no_class_or_two(tmp_path):
 def test_duplicate_image_id(ham):
     ham.rows = pd.concat([ham.rows, ham.rows.iloc[[2]]])
     ham.write()
-    assert audited(ham.root, IDS[2], "a second time", "Remove one").row == N + 2
+    assert audited(ham.root, IDS[2], "a second time", "remove one").row == N + 2
 
 
 @pytest.mark.parametrize("age", ["-5", "230", "forty", "inf"])
@@ -254,11 +261,15 @@ def test_stray_picture(tmp_path):
     lonely(lambda: refused(lambda: read_any(tmp_path), "picture2.jpg", "folders crow, owl", "Move it"))
 
 
-def test_duplicate_name_in_class_folders(tmp_path):
-    for name in "nv", "mel":
-        (tmp_path / name).mkdir()
-        picture().save(tmp_path / name / "one.jpg")
-    lonely(lambda: refused(lambda: read_folder(tmp_path), "one", "a second time", "Rename"))
+@pytest.mark.parametrize("names, ids", [
+    (["nv/1.jpg", "mel/2.jpg"], ["1", "2"]), (["nv/0.jpg", "mel/0.jpg"], ["mel/0", "nv/0"]),
+    (["nv/0.jpg", "nv/0.png", "mel/1.jpg"], ["mel/1.jpg", "nv/0.jpg", "nv/0.png"])])
+def test_ids_of_class_folders(tmp_path, names, ids):
+    "The name of a file where it tells pictures apart, otherwise its place."
+    for i, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture(i).save(tmp_path / name)
+    assert lonely(lambda: read_folder(tmp_path)).image_id.tolist() == ids
 
 
 # ISIC 2019
@@ -340,7 +351,7 @@ def own_table(root, rows, **mapping):
     return root
 
 
-ROWS = [("a.jpg", "MEL", "L1", "P1"), ("b.jpg", "Nevus", "L1", "P1"), ("c.jpg", "nevus", "L2", "P2"),
+ROWS = [("a.jpg", "MEL", "L1", "P1"), ("b.jpg", "Nevus", "L2", "P1"), ("c.jpg", "nevus", "L2", "P2"),
         ("d.jpg", "SCC", "L3", "P2"), ("e.jpg", "Seborrheic", "L4", "P3")]
 
 
@@ -393,8 +404,10 @@ def test_gaps_of_own_tables(tmp_path):
     table = read_any(own_table(tmp_path, rows, age="years", sex="gender", localization="years"))
     assert table.age.isna().all() and set(table.sex) == set(table.localization) == {"unknown"}
     own_table(tmp_path, [*rows, ("9.jpg", "NA", "None", "P", "", "")])
-    problems = find_problems(tmp_path)
-    assert [p.found for p in problems] == ["no lesion_id for image 9", "no class for image 9"]
+    with pytest.warns(UserWarning, match="1 of 5 pictures have no lesion_id"):
+        table, problems = survey(tmp_path)
+    assert [p.found for p in problems] == ["no class for image 9"]
+    assert table.lesion_id.tolist() == ["L0", "L1", "L2", "L3", "9"]
 
 
 @pytest.mark.parametrize("mapping, found", [
