@@ -147,7 +147,7 @@ def test_missing_file_and_no_server(server, tmp_path):
 def test_unsafe_path(tmp_path, name):
     (tmp_path / "bad.zip").write_bytes(archive(**{"fine": "x", name: "x"}))
     refused(lambda: unpack(tmp_path / "bad.zip", tmp_path / "to" / "bad"), "bad.zip", "path")
-    assert names_below(tmp_path) == ["bad.zip", "to"]
+    assert names_below(tmp_path) == ["bad.zip"]
 
 def test_link_in_archive(tmp_path):
     link = zipfile.ZipInfo("link")
