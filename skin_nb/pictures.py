@@ -19,9 +19,8 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 import numpy as np
-from filelock import FileLock
 from PIL import Image, UnidentifiedImageError
-from .cache import RowCache, checksum
+from .cache import RowCache, cache_errors, checksum, shared_lock
 from .core import (DataError, Problem, cache_home, content_key, file_stamp, require_file,
                           require_space)
 from .terminal import Progress
@@ -394,8 +393,9 @@ def decode_images(
     "All pictures of a table, decoded once; a `DataError` lists every one that can't be."
     path = images_path(table, size, resize, folder)
     shape = (len(table), size, size, 3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.decoding"):
-        if verify or not _complete(path, shape):
-            _decode_into(path, shape, table, resize, workers or _cores())
-    return np.load(path, mmap_mode="r")
+    with cache_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with shared_lock(f"{path}.decoding"):
+            if verify or not _complete(path, shape):
+                _decode_into(path, shape, table, resize, workers or _cores())
+        return np.load(path, mmap_mode="r")

@@ -8,14 +8,15 @@ __all__ = ['XYZ', 'COORDINATES', 'PAIR_COLUMNS', 'AGREE', 'find_masks', 'read_ma
            'near_duplicates', 'likeness', 'twins', 'plot_pairs', 'pixel_facts', 'write_facts']
 
 # %% ../nbs/10b_image_statistics.ipynb #f1bae1ce
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from .core import DataError, Problem, axes, replacing, write_json
-from .pictures import decode_images
+from .core import DataError, Problem, axes, replacing, require_file, write_json
+from .pictures import decode_images, open_image
 from .readers import read_any
 from .tasks import group_of, task_of
 from .understanding import data_facts, draw_boxes, round_facts
@@ -25,9 +26,22 @@ def find_masks(
     table: pd.DataFrame,  # image_id, path
 ) -> list:  # a Path per row, or None where there is no mask
     "The mask of every image: a file named after it, in a folder of segmentations near its own."
-    files = [f for folder in _mask_folders(table) for f in folder.rglob("*.png")]
-    found = {f.stem.removesuffix("_segmentation"): f for f in files}
+    files = [f for folder in _mask_folders(table) for f in sorted(folder.rglob("*.png"))]
+    wanted = set(table.image_id)
+    found = {}
+    for f in files:
+        image_id = f.stem.removesuffix("_segmentation")
+        first = found.setdefault(image_id, f)
+        if image_id in wanted and not _same_bytes(first, f):
+            raise DataError(Problem(str(f), image_id, f"two masks; the other is {first}",
+                                    "one mask of a picture", "Move one of the two away."))
     return [found.get(i) for i in table.image_id]
+
+def _same_bytes(one, other):
+    "Whether two paths lead to the same content."
+    if one == other:
+        return True
+    return require_file(one, "a mask").read_bytes() == require_file(other, "a mask").read_bytes()
 
 def _mask_folders(table):
     near = set()
@@ -44,7 +58,8 @@ def read_masks(
     missing = [row for row, path in zip(table.itertuples(), paths) if path is None]
     if missing:
         raise DataError(*map(_no_mask, missing))
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a grey picture becomes RGB
         return np.stack(list(pool.map(partial(_read_mask, size=size), paths)))
 
 def _no_mask(row):
@@ -52,8 +67,8 @@ def _no_mask(row):
                    "Unpack the segmentations beside the pictures.")
 
 def _read_mask(path, size):
-    with Image.open(path) as mask:
-        return np.asarray(mask.convert("L").resize((size, size), Image.Resampling.BOX)) > 127
+    mask = open_image(path).convert("L")
+    return np.asarray(mask.resize((size, size), Image.Resampling.BOX)) > 127
 
 # %% ../nbs/10b_image_statistics.ipynb #e24dbad5
 def mean_by_class(

@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['CONFIRMATIONS', 'AUTHORS', 'RECORD', 'FAILURE_COLUMNS', 'PERSONAL', 'KNOWN_COLUMNS', 'AGE_GROUPS', 'STANDARDS',
            'GIVEN', 'THUMBNAIL', 'AGE_QUANTILES', 'table_schema', 'data_dictionary', 'schema_failures',
-           'missing_values', 'class_counts', 'age_group', 'quality_checks', 'format_quality', 'shared_information',
-           'plot_information', 'plot_class_counts', 'plot_ages', 'plot_counts', 'plot_by_sex', 'plot_by_age_group',
-           'draw_boxes', 'plot_age_box', 'plot_sites', 'plot_samples', 'image_sizes', 'plot_aspect_ratios',
-           'data_facts', 'round_facts']
+           'missing_values', 'class_counts', 'same_files', 'age_group', 'quality_checks', 'format_quality',
+           'shared_information', 'plot_information', 'plot_class_counts', 'plot_ages', 'plot_counts', 'plot_by_sex',
+           'plot_by_age_group', 'draw_boxes', 'plot_age_box', 'plot_sites', 'plot_samples', 'image_sizes',
+           'plot_aspect_ratios', 'data_facts', 'round_facts']
 
 # %% ../nbs/10_data_understanding.ipynb #d39f9ff0
+import hashlib
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 from PIL import Image
-from .core import axes
-from .pictures import open_image
+from .core import axes, printable, require_file
+from .pictures import FORMATS, open_image
 from .tables import AGES, LOCALIZATIONS, SEXES, TABLE_COLUMNS
 from .tasks import HAM10000, Task, task_of
 
@@ -114,15 +115,40 @@ def class_counts(
     return counts.assign(images_per_lesion=(counts.images / counts.lesions).round(2),
                          share=(counts.images / len(table)).round(3))
 
+# %% ../nbs/10_data_understanding.ipynb #f2ca2b42
+def _beginning(path):
+    with open(path, "rb") as file:
+        return hashlib.blake2b(file.read(1 << 16)).digest()
+
+def _whole(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+def same_files(
+    paths,  # of files; what is no file is passed over
+) -> list:  # lists of paths with the same bytes, two or more each
+    "Files that are there more than once, whatever they are called."
+    groups = [sorted({path for path in paths if _is_file(path)})]
+    for key in (os.path.getsize, _beginning, _whole):
+        groups = [found for group in groups for found in _alike(group, key)]
+    return groups
+
+def _alike(paths, key):
+    "The paths that share a key, as lists of two or more."
+    found = {}
+    for path in paths:
+        found.setdefault(key(path), []).append(path)
+    return [group for group in found.values() if len(group) > 1]
+
+def _is_file(path):
+    return isinstance(path, str) and os.path.isfile(path) and os.access(path, os.R_OK)
+
 # %% ../nbs/10_data_understanding.ipynb #878717cc
 def _accuracy(table):
     wrong = len(schema_failures(table))
     tested = (~table.dx_type.isin(["consensus", "unknown"])).mean()
     yield "every cell obeys the data dictionary", not wrong, f"{wrong} that don't"
     yield "90 % of the diagnoses rest on more than opinion", tested >= .9, f"{tested:.1%}"
-
-def _is_file(path):
-    return isinstance(path, str) and os.path.isfile(path)
 
 def _completeness(table):
     gaps = missing_values(table.drop(columns="path")).share
@@ -133,7 +159,12 @@ def _completeness(table):
 
 def _consistency(table):
     twice = table.image_id.duplicated().sum()
-    yield "no picture twice", not twice, f"{twice} again"
+    copies = same_files(table.path)
+    again = twice + sum(len(group) - 1 for group in copies)
+    found = f"{again} again"
+    for group in copies[:1]:
+        found += ", such as " + printable(" = ".join(map(os.path.basename, group[:2])))
+    yield "no picture twice", not again, found
     values = table.groupby("lesion_id")[["dx", "sex", "age", "localization"]].nunique()
     for column, n in (values > 1).sum().items():
         lesions = "1 lesion" if n == 1 else f"{n} lesions"
@@ -146,10 +177,10 @@ KNOWN_COLUMNS = {*TABLE_COLUMNS, "patient_id", "path"}
 def _names_someone(path):
     "Whether a picture's file says who, where or when."
     try:
-        with Image.open(path) as im:
+        with Image.open(require_file(path, "a picture"), formats=FORMATS) as im:
             return any(tag in im.getexif() for tag in PERSONAL)
-    except OSError:
-        return False  # the reader complains about broken pictures
+    except Exception:  # the reader complains about broken pictures
+        return False
 
 def _is_code(name):
     return re.fullmatch(r"[A-Za-z]{2,}[_-]?\d+", name)
