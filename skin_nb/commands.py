@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['READING_OPTIONS', 'RUN_OPTIONS', 'HAM10000_IMAGES', 'WEIGHTS_IN_WORDS', 'CHECK_OPTIONS', 'open_data',
-           'describe_sample', 'FoundData', 'find_data', 'describe_task', 'describe_size', 'add_options', 'run_parser',
-           'RunPlan', 'plan_run', 'networks_of', 'recorded_seconds', 'describe_cost', 'describe_plan', 'report_run',
-           'run_command', 'check_command']
+           'describe_sample', 'notes_for_people', 'FoundData', 'find_data', 'describe_task', 'describe_size',
+           'add_options', 'run_parser', 'RunPlan', 'plan_run', 'networks_of', 'recorded_seconds', 'describe_cost',
+           'describe_plan', 'report_run', 'run_command', 'check_command']
 
 # %% ../nbs/25a_commands.ipynb #9524ec8b
 import argparse
+import contextlib
 import csv
+import sys
 import textwrap
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,7 +46,22 @@ def describe_sample(
         return ""
     return '"sample" means the embedded one; the folder of this name is ./sample'
 
-# %% ../nbs/25a_commands.ipynb #8abb8d3a
+# %% ../nbs/25a_commands.ipynb #25ae3f96
+@contextlib.contextmanager
+def notes_for_people():
+    "Within the block a warning of this package is a line on the error stream."
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+        warnings.showwarning = partial(_print_note, usual)
+        yield
+
+def _print_note(usual, message, category, *place):
+    if category is UserWarning:
+        print(f"note: {printable(str(message))}", file=sys.stderr)
+    else:
+        usual(message, category, *place)
+
+# %% ../nbs/25a_commands.ipynb #314ce85c
 @dataclass(frozen=True)
 class FoundData:
     "Data that can be read."
@@ -172,7 +190,7 @@ def run_parser() -> argparse.ArgumentParser:
     add_options(parser, RUN_OPTIONS)
     return parser
 
-# %% ../nbs/25a_commands.ipynb #223fa94f
+# %% ../nbs/25a_commands.ipynb #d63d955b
 @dataclass(frozen=True)
 class RunPlan:
     "What a run will do."
@@ -210,7 +228,7 @@ def plan_run(
                       seed=arguments.seed, folds=folds)
     return RunPlan(notebooks, run, data, parameters, arguments.jobs, missing, baseline)
 
-# %% ../nbs/25a_commands.ipynb #1ae60df3
+# %% ../nbs/25a_commands.ipynb #c1b1e9ae
 def networks_of(
     path: Path,  # experiment notebook
 ) -> list:  # names
@@ -227,7 +245,7 @@ def _missing_weights(notebooks, weights, is_explicit):
         raise DataError(*problems)
     return problems
 
-# %% ../nbs/25a_commands.ipynb #3e4b97f3
+# %% ../nbs/25a_commands.ipynb #83262867
 HAM10000_IMAGES = 10015  # that the committed results were made with
 
 def recorded_seconds(
@@ -263,7 +281,7 @@ def describe_cost(
     text = f"about {minutes:,} min of training on the machine of the committed results"
     return text + (f"; not known for {unknown}" if unknown else "")
 
-# %% ../nbs/25a_commands.ipynb #17216c7e
+# %% ../nbs/25a_commands.ipynb #8418914c
 WEIGHTS_IN_WORDS = {"": "random, but for those that come with the package", "random": "random",
                     "imagenet": "imagenet, downloaded where they are not there yet"}
 
@@ -340,7 +358,7 @@ def _print_leaderboard(rows):
     else:
         print("\nNo result rows in this run.")
 
-# %% ../nbs/25a_commands.ipynb #f46f875e
+# %% ../nbs/25a_commands.ipynb #18ae457c
 def _describe_fall(score):
     "One score that fell, in a line of a terminal."
     now = "nothing" if score.now != score.now else f"{score.now:.3f}"  # NaN is not itself
@@ -381,7 +399,8 @@ def _print_unfit(arguments):
             print(_paragraph("left out", f"{path.name}: {reason}"))
 
 def _run(arguments):
-    plan = plan_run(arguments)
+    with notes_for_people():
+        plan = plan_run(arguments)
     with only_writer(plan.run):
         print(describe_plan(plan), flush=True)
         _print_unfit(arguments)
@@ -428,7 +447,7 @@ def _suggest(arguments):
     path = write_suggestion(open_data(arguments.folder))
     print(f"{path}\nRead it, correct what was guessed wrongly, and check the folder again.")
 
-# %% ../nbs/25a_commands.ipynb #648dd7e9
+# %% ../nbs/25a_commands.ipynb #25993a44
 def _print_quality(table):
     from skin_nb.understanding import format_quality, quality_checks
     print(format_quality(quality_checks(table)))
@@ -438,7 +457,8 @@ def _check(arguments):
     if describe_sample(arguments.folder):
         print(describe_sample(arguments.folder))
     path = open_data(arguments.folder)
-    table, problems = survey(path, arguments.layout, arguments.part)
+    with notes_for_people():
+        table, problems = survey(path, arguments.layout, arguments.part)
     for problem in problems:
         print(problem)
     left_out = passed_over(table)
@@ -456,10 +476,6 @@ def _print_table(table):
     _print_quality(table)
 
 def _verdict(problems, left_out):
-    "The last words of a check; 0 problems means that nothing was left out."
-    said = []
-    if problems or not left_out:
-        said.append(f"{problems} problem{'' if problems == 1 else 's'}")
-    if left_out:
-        said.append("what was left out is listed above")
-    return "; ".join(said)
+    "The last words of a check."
+    said = f"{problems} problem{'' if problems == 1 else 's'}"
+    return f"{said}; what was passed over is listed above" if left_out else said

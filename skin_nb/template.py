@@ -8,12 +8,14 @@ __all__ = ['MODEL_NUMBER', 'MODEL_NAME', 'MODEL_BACKBONE', 'GENERAL', 'SUMMARY',
 
 # %% ../nbs/25b_new_recipe.ipynb #64523159
 import argparse
+import keyword
 import re
 from functools import partial
 from pathlib import Path
-from .batch import notebooks_folder, read_cells
-from .commands import exit_code
+from .arguments import absolute_path, network_names, require_known
+from .batch import own_notebooks, read_cells
 from .core import DataError, Problem, read_json, write_json
+from .terminal import add_common_options, exit_code
 
 # %% ../nbs/25b_new_recipe.ipynb #8684ee57
 MODEL_NUMBER = "38a"
@@ -22,7 +24,7 @@ MODEL_BACKBONE = "MobileNetV2"
 
 def model_notebook() -> Path:
     "The notebook that new ones are copied from."
-    path = notebooks_folder() / f"{MODEL_NUMBER}_{MODEL_NAME}.ipynb"
+    path = own_notebooks() / f"{MODEL_NUMBER}_{MODEL_NAME}.ipynb"
     if not path.exists():
         raise DataError(Problem(str(path), None, "no such notebook", "the notebook to copy",
                                 "Call the command in a checkout of the project."))
@@ -80,18 +82,18 @@ def rewrite_prose(
 # %% ../nbs/25b_new_recipe.ipynb #d776eae3
 def recipe_cells(
     name: str,  # of the recipe and its module: small letters, digits and _, a letter first
-    backbone: str,  # a key of `BACKBONES`; an unknown one is a `DataError`
+    backbone: str,  # a key of `BACKBONES`, capitals or not; an unknown one is a `DataError`
     number: str,  # of the notebook, such as "38c"
 ) -> list:  # (type, source, tags) for each cell
     "The cells of a new recipe notebook."
-    from skin_nb.backbones import get_backbone
     _require_name(name)
-    return list(_rewritten_cells(name, get_backbone(backbone).name, number))
+    known = require_known("--backbone", backbone, network_names())
+    return list(_rewritten_cells(name, known, number))
 
 def _require_name(name):
     "A `DataError` where a recipe's module can't have this name."
-    if not re.fullmatch("[a-z][a-z0-9_]*", name):
-        expected = "small letters, digits and _, such as resnet101"
+    if not re.fullmatch("[a-z][a-z0-9_]{0,59}", name) or keyword.iskeyword(name):
+        expected = "small letters, digits and _, at most 60 and a letter first, such as resnet101"
         raise DataError(Problem("name", None, repr(name), expected, "Choose such a name."))
 
 def _rewritten_cells(name, backbone, number):
@@ -113,7 +115,9 @@ def free_number(
     "The next letter of a chapter that no notebook has."
     taken = {path.name.split("_")[0] for path in Path(folder).glob(f"{chapter}*.ipynb")}
     letters = "abcdefghijklmnopqrstuvwxyz"
-    return next(f"{chapter}{c}" for c in letters if f"{chapter}{c}" not in taken)
+    pairs = [first + second for first in letters for second in letters]
+    free = [f"{chapter}{c}" for c in (*letters, *pairs) if f"{chapter}{c}" not in taken]
+    return free[0]
 
 def _notebook_cell(kind, source, tags, cell_id):
     "A cell as the notebook format wants it, without outputs."
@@ -129,18 +133,30 @@ def _require_no_namesake(folder, name):
         raise DataError(Problem(str(path), None, "a notebook of this name", "none",
                                 "Choose another name."))
 
+def _require_folder(folder):
+    "The folder that was asked for, which has to be there; or else that of the notebooks."
+    if folder is None:
+        return model_notebook().parent
+    path = absolute_path("--folder", str(folder))
+    if not path.is_dir():
+        found = "a file" if path.exists() else "no such folder"
+        raise DataError(Problem(str(path), None, found, "a folder for the notebook",
+                                "Make the folder first, or name another with --folder."))
+    return path
+
 def write_recipe_notebook(
     name: str,  # see `recipe_cells`
     backbone: str,  # a key of `BACKBONES`
     folder: str | Path | None = None,  # None: this project's notebooks
 ) -> Path:  # the notebook; one of the same name is a `DataError`
     "Write the notebook of a further network."
-    folder = Path(folder or notebooks_folder())
-    _require_no_namesake(folder, name)
+    folder = _require_folder(folder)
     number = free_number(folder)
+    cells = recipe_cells(name, backbone, number)
+    _require_no_namesake(folder, name)
     notebook = read_json(model_notebook())
     notebook["cells"] = [_notebook_cell(*cell, cell_id=f"{name[:20]}-{k}")
-                         for k, cell in enumerate(recipe_cells(name, backbone, number))]
+                         for k, cell in enumerate(cells)]
     path = folder / f"{number}_{name}.ipynb"
     write_json(path, notebook)
     return path
@@ -157,7 +173,9 @@ def new_recipe_command(
                         help="a name from the registry, such as DenseNet121")
     parser.add_argument("--folder", metavar="DIR",
                         help="where the notebook goes; by default this project's notebooks")
-    return exit_code(partial(_write_and_tell, parser.parse_args(argv)))
+    add_common_options(parser)
+    arguments = parser.parse_args(argv)
+    return exit_code(partial(_write_and_tell, arguments), arguments.debug)
 
 def _write_and_tell(arguments):
     path = write_recipe_notebook(arguments.name, arguments.backbone, arguments.folder)
