@@ -7,7 +7,7 @@ __all__ = ['MASKS', 'SYSTEM_NAMES', 'TABLE_ENDINGS', 'IN_MASKS', 'HIDDEN', 'NO_P
            'is_system_name', 'Picture', 'Contents', 'list_folder', 'look_through', 'describe_passed_over',
            'name_pictures', 'is_copy', 'Matches', 'match_pictures', 'join_pictures']
 
-# %% ../nbs/02c_folders.ipynb #4fa88787
+# %% ../nbs/02c_folders.ipynb #3e04bb02
 import filecmp
 import os
 import re
@@ -22,7 +22,7 @@ from .pictures import PICTURE_ENDINGS, UNREADABLE_ENDINGS, is_picture
 from .tables import LINE, MAPPING, refuse, some_problems
 from .terminal import Progress, explain_os_error
 
-# %% ../nbs/02c_folders.ipynb #a61de4a4
+# %% ../nbs/02c_folders.ipynb #f43de6eb
 MASKS = re.compile(r"segmentation|mask|__macosx|^imd\d+_(lesion|roi)$", re.I)  # folders; PH2: imd…
 SYSTEM_NAMES = ("@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information",
                 "thumbs.db", "desktop.ini")  # files and folders, in small letters
@@ -31,7 +31,7 @@ TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".xls", ".xlsx")
 IN_MASKS = "pictures in folders of masks"
 HIDDEN = "hidden or system files and folders"
 NO_PICTURES = "files that are no pictures"
-ROUND = "links back to a folder above"
+ROUND = "links to folders that were read already"
 COPIES = "copies of pictures"
 OTHER_PARTS = "pictures of other parts"
 
@@ -41,7 +41,7 @@ def is_system_name(
     "Whether an operating system, a disk or a program made the file for itself."
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
-# %% ../nbs/02c_folders.ipynb #facf111b
+# %% ../nbs/02c_folders.ipynb #df34e60c
 @dataclass(frozen=True)
 class Picture:
     "A file that can be read as a picture."
@@ -61,7 +61,7 @@ class Contents:
     passed_over: dict = field(default_factory=lambda: defaultdict(list))  # reason -> places
     problems: list = field(default_factory=list)  # of `Problem`: what should have been read
 
-# %% ../nbs/02c_folders.ipynb #af9723a7
+# %% ../nbs/02c_folders.ipynb #a2548882
 def list_folder(
     path: str | Path,
 ) -> list:  # of directory entries, by name
@@ -86,7 +86,7 @@ def _kind(entry):
 def _place(root, path):
     return os.path.relpath(path, root).replace(os.sep, "/")
 
-# %% ../nbs/02c_folders.ipynb #d3a1c0b3
+# %% ../nbs/02c_folders.ipynb #b0357f34
 class _Walk:
     "A walk through a folder."
     def __init__(self, root):
@@ -150,7 +150,7 @@ class _Walk:
     def complain(self, path, found, expected, fix):
         self.contents.problems.append(Problem(path, None, found, expected, fix))
 
-# %% ../nbs/02c_folders.ipynb #1218a9b7
+# %% ../nbs/02c_folders.ipynb #164ab7b1
 def look_through(
     folder: str | Path,
 ) -> Contents:
@@ -183,7 +183,7 @@ def describe_passed_over(
         lines.append(f"passed over: {len(places):,} {reason}, such as {places[0]}")
     return lines
 
-# %% ../nbs/02c_folders.ipynb #1fcec285
+# %% ../nbs/02c_folders.ipynb #759590e9
 def name_pictures(
     pictures: list,  # of `Picture`
 ) -> list:  # of str, each once
@@ -196,7 +196,7 @@ def name_pictures(
         return places
     return [p.place + os.path.splitext(p.path)[1] for p in pictures]
 
-# %% ../nbs/02c_folders.ipynb #45dda0a1
+# %% ../nbs/02c_folders.ipynb #305f18e7
 def _exact(name):
     return unicodedata.normalize("NFC", name)
 
@@ -204,10 +204,11 @@ def _loose(name):
     return _exact(name).casefold()
 
 def _parts(cell):
-    "Folders and name of what a cell says, the ending of a picture taken off."
-    parts = [part for part in re.split(r"[/\\]", cell) if part not in ("", ".")]
-    if not parts:
-        return [""]
+    "Folders and name of what a cell says."
+    return [part for part in re.split(r"[/\\]", cell) if part not in ("", ".")] or [""]
+
+def _bare(parts):
+    "The same without the ending of a picture."
     stem, ending = os.path.splitext(parts[-1])
     known = stem and ending.lower() in PICTURE_ENDINGS
     return [*parts[:-1], stem] if known else parts
@@ -223,8 +224,8 @@ class _Index:
 
     def find(self, parts, also=""):
         "The pictures that fit a name best; `also`: an ending of names that may be there or not."
-        name = parts[-1]
-        names = [name]
+        name = _bare(parts)[-1]
+        names = [name, parts[-1]]  # the second for IMG_1.jpg.jpg
         if also:
             names.append(name.removesuffix(also) if name.endswith(also) else name + also)
         for spelling in names:
@@ -237,7 +238,9 @@ def _closest(parts, pictures):
     "Those of the pictures whose folders have most in common with the parts of a path."
     if len(pictures) == 1:
         return pictures
-    common = [_common_tail(parts, p.place.split("/")) for p in pictures]
+    same_ending = [p for p in pictures if p.path.endswith(parts[-1])]
+    pictures = same_ending or pictures
+    common = [_common_tail(_bare(parts), p.place.split("/")) for p in pictures]
     return [p for p, n in zip(pictures, common) if n == max(common)]
 
 def _common_tail(a, b):
@@ -247,7 +250,7 @@ def _common_tail(a, b):
         n += 1
     return n
 
-# %% ../nbs/02c_folders.ipynb #4139cc80
+# %% ../nbs/02c_folders.ipynb #1763ba36
 def is_copy(
     path: str,
     other: str,
@@ -269,7 +272,7 @@ def _unlike(several):
             progress.update()
     return _joined(problems)
 
-# %% ../nbs/02c_folders.ipynb #9b0f815b
+# %% ../nbs/02c_folders.ipynb #59c0e53e
 @dataclass
 class Matches:
     "What the cells of a table have found."
@@ -292,7 +295,8 @@ def match_pictures(
     used = {p.place for f in found for p in f[:1]}
     copies = {p.place: p for f in several for p in f[1:]}
     rest = [p for p in contents.pictures if p.place not in used and p.place not in copies]
-    return Matches(_ids(parts), [f[0].path if f else None for f in found], _unlike(several), rest,
+    paths = [f[0].path if f else None for f in found]
+    return Matches(_ids(list(map(_bare, parts))), paths, _unlike(several), rest,
                    list(copies.values()))
 
 def _ids(parts):
@@ -301,7 +305,7 @@ def _ids(parts):
     paths = ["/".join(p) for p in parts]
     return paths if len(set(paths)) > len(set(names)) else names
 
-# %% ../nbs/02c_folders.ipynb #7478364a
+# %% ../nbs/02c_folders.ipynb #959424d5
 def join_pictures(
     file: str | Path,  # the table
     table: pd.DataFrame,  # with `LINE`, image_id and path

@@ -28,7 +28,7 @@ from .own_data import (
 from .pictures import open_image
 from .tables import (
     LINE, MAPPING, TABLE_COLUMNS, check_classes, check_groups, check_image_ids, check_people,
-    complain, has_columns, header_of, named_like, read_cells, refuse, typed)
+    column_named, complain, has_columns, header_of, named_like, read_cells, refuse, typed)
 from .tasks import HAM10000, ISIC2019, task_of, with_task
 from .terminal import Progress
 
@@ -61,7 +61,7 @@ def _ham10000_tables(folder):
     tables = dict(training=_training_tables(folder), test=_test_tables(folder))
     return {part: files for part, files in tables.items() if files}
 
-# %% ../nbs/03_readers.ipynb #a7b6a3a8
+# %% ../nbs/03_readers.ipynb #64dfdef6
 def _one_part(folder, tables, part, known):
     "The part to read, and its tables; a `DataError` where it isn't there or has to be named."
     there = ", ".join(tables)
@@ -85,18 +85,31 @@ def _read_copies(files):
                    "Move the wrong one out of the folder.")
     return cells, problems
 
-# %% ../nbs/03_readers.ipynb #48630f93
+# %% ../nbs/03_readers.ipynb #9172c8bb
 OTHER_FOLDERS = "(training|validation|test)_(input|images)"  # of the challenge's parts
 
-def _set_aside(contents, rest, part):
-    "Pictures without a row, those in folders of other parts taken off and passed over."
+def _set_aside(contents, rest, part, others):
+    "Pictures without a row, those of other parts (`others`: their tables) taken off."
     mine = f"{part or 'no part'}_"
-    other = [p for p in rest if re.search(OTHER_FOLDERS, p.place, re.I)
-             and mine not in p.place.lower()]
+    known = _named_in(others) if rest else set()
+    other = [p.place for p in rest if p.stem in known
+             or re.search(OTHER_FOLDERS, p.place, re.I) and mine not in p.place.lower()]
     if other:
-        contents.passed_over[OTHER_PARTS] = [p.place for p in other]
-    places = {p.place for p in other}
+        contents.passed_over[OTHER_PARTS] = other
+    places = set(other)
     return [p for p in rest if p.place not in places]
+
+def _named_in(files):
+    "The pictures that tables name, as far as these can be read."
+    names = set()
+    for file in files:
+        try:
+            cells, _ = read_cells(file)
+        except DataError:
+            continue
+        column = column_named(cells, "image_id") or column_named(cells, "image")
+        names |= set(cells[column])
+    return names
 
 def _check_ham10000(file, table):
     "Everything wrong with the cells of the published table."
@@ -118,7 +131,8 @@ def _load_ham10000(folder, part=None):
     contents = look_through(folder)
     table = translate({}, file, cells[[*TABLE_COLUMNS, LINE]])
     table, matches = find_files(table, contents)
-    rest = _set_aside(contents, matches.rest, part)
+    others = [f for name, several in tables.items() if name != part for f in several]
+    rest = _set_aside(contents, matches.rest, part, others)
     problems += contents.problems + _check_ham10000(file, table) + matches.unlike
     problems += join_pictures(file, table, rest, contents)
     return note_source(with_task(typed(table), HAM10000), contents, file, part), problems
@@ -199,6 +213,15 @@ def _groupings(folder, images):
     confirmed = known.diagnosis_confirm_type.map(CONFIRMED)
     return known.lesion_id.fillna("").tolist(), confirmed.fillna("unknown").tolist()
 
+def _check_groupings(folder):
+    "A problem for a file that is called like the grouping file and is none."
+    return [Problem(file, 1, f"the columns {', '.join(header_of(file))[:80]}",
+                    "the columns image and lesion_id",
+                    "Fetch the file again: without it a split by lesion is one by image.")
+            for file in candidate_tables(folder)
+            if "lesiongroupings" in os.path.basename(file).lower()
+            and not has_columns(header_of(file), "image", "lesion_id")]
+
 # %% ../nbs/03_readers.ipynb #d41c9495
 def _read_truth(file, names):
     "image_id, dx and row of a ground-truth file, and what is wrong with it."
@@ -219,14 +242,15 @@ def _load_isic2018(folder, part=None):
         refuse(folder, None, "the columns of ISIC 2019", "those of ISIC 2018",
                "Read the folder with read_isic2019.")
     file, part = _truth(folder, part, files)
+    others = [f for f in files if f != file]
     table, problems = _read_truth(file, ISIC2018_COLUMNS)
     contents = look_through(folder)
     table, matches = find_files(table, contents)
     lesion_id, dx_type = _groupings(folder, list(table.image_id))
     table = table.assign(**NOTHING_KNOWN).assign(lesion_id=lesion_id, dx_type=dx_type)
-    rest = _set_aside(contents, matches.rest, part)
+    rest = _set_aside(contents, matches.rest, part, others)
     problems += check_image_ids(file, table) + contents.problems + matches.unlike
-    problems += join_pictures(file, table, rest, contents)
+    problems += join_pictures(file, table, rest, contents) + _check_groupings(folder)
     return note_source(with_task(fill_lesions(table), HAM10000), contents, file, part), problems
 
 # %% ../nbs/03_readers.ipynb #b5d7c900
@@ -264,14 +288,15 @@ def _isic2019_metadata(folder, images):
 # %% ../nbs/03_readers.ipynb #3f33e4c9
 def _load_isic2019(folder, part=None):
     "A part of ISIC 2019, and what is wrong with it."
-    file, part = _truth(folder, part, _isic2019_truths(folder))
+    files = _isic2019_truths(folder)
+    file, part = _truth(folder, part, files)
     table, problems = _read_truth(file, _isic2019_classes(file))
     contents = look_through(folder)
     table, matches = find_files(table, contents, also=DOWNSAMPLED)
     table = leave_out(table, table.dx[table.dx.isna()].fillna(NONE_OF_THEM))
     known, wrong = _isic2019_metadata(folder, table.image_id)
     table = fill_lesions(table.assign(**known, dx_type="unknown"))
-    rest = _set_aside(contents, matches.rest, part)
+    rest = _set_aside(contents, matches.rest, part, [f for f in files if f != file])
     problems += wrong + check_image_ids(file, table) + contents.problems + matches.unlike
     problems += join_pictures(file, table, rest, contents)
     return note_source(with_task(typed(table), ISIC2019), contents, file, part), problems
@@ -290,7 +315,7 @@ def read_isic2019(
     "Read a labelled part of ISIC 2019; a `DataError` lists everything that is wrong."
     return read_strictly(_load_isic2019, folder, part)
 
-# %% ../nbs/03_readers.ipynb #20a9b0b6
+# %% ../nbs/03_readers.ipynb #6a646715
 def _part_folders(folder):
     "Folders called train, test and the like that hold class folders: name -> path."
     return {e.name.lower(): e.path for e in list_folder(folder)
@@ -342,7 +367,7 @@ LAYOUTS = {layout.name: layout for layout in (
            _load_parts))}
 KNOWN_LAYOUTS = "; ".join(layout.title for layout in LAYOUTS.values())
 
-# %% ../nbs/03_readers.ipynb #748755ac
+# %% ../nbs/03_readers.ipynb #5bd36251
 def find_layout(
     folder: str | Path,
     name: str | None = None,  # a key of `LAYOUTS`; None: the one whose marks the folder has
@@ -368,7 +393,7 @@ def _asked_layout(folder, name):
                "Leave --layout out to see what is found.")
     return LAYOUTS[name]
 
-# %% ../nbs/03_readers.ipynb #b81e879d
+# %% ../nbs/03_readers.ipynb #80eee677
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 UNKNOWN = "no layout that is known"
 
@@ -386,17 +411,22 @@ def _guess(folder):
                 "together. Use the pictures and HAM10000_metadata.csv.")
     below = _layouts_below(folder)
     if below:
-        return f"{UNKNOWN}, but in the folders {', '.join(below)}", f"Name one: {folder}/{below[0]}."
+        return (f"{UNKNOWN}, but in the folders {', '.join(below)}",
+                f"Name one: {folder}/{below[0]}.")
     pictures = len(look_through(folder).pictures)
     if not pictures:
         return _guess_without_pictures(folder)
+    workbooks = [e.name for e in list_folder(folder) if e.name.lower().endswith((".xls", ".xlsx"))]
+    if workbooks:
+        return (f"{UNKNOWN}: {pictures:,} pictures and a workbook {workbooks[0]}",
+                f"Save it as CSV UTF-8; skin_nb_check --suggest {folder} then begins a {MAPPING}.")
     if headers:
         return _guess_table(folder, pictures, headers)
     return (f"{UNKNOWN}: {pictures:,} pictures without a label",
             "Sort them into a folder per class, or put a table beside them, or name the folder "
             "one level up or down.")
 
-# %% ../nbs/03_readers.ipynb #e12e0ce4
+# %% ../nbs/03_readers.ipynb #58a0c0a4
 def _layouts_below(folder):
     "The folders in a folder that have a known layout."
     below = [e for e in list_folder(folder) if e.is_dir() and not is_system_name(e.name)]
@@ -437,7 +467,7 @@ def read_any(
     "Read a folder in any known layout; a `DataError` names them, or lists all that is wrong."
     return read_strictly(_load, folder, layout, part)
 
-# %% ../nbs/03_readers.ipynb #ac671c45
+# %% ../nbs/03_readers.ipynb #91e033b0
 def describe_reading(
     table: pd.DataFrame,  # from `read_any`
 ) -> str:
@@ -458,7 +488,7 @@ def passed_over(
         lines.append(f"left out: {count:,} rows of class {name}, with their pictures")
     return lines
 
-# %% ../nbs/03_readers.ipynb #10e4fdb0
+# %% ../nbs/03_readers.ipynb #aacac6e7
 def data_stamp(
     table: pd.DataFrame,  # from a reader
 ) -> str:  # 16 hexadecimal digits

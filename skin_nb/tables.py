@@ -6,30 +6,31 @@
 __all__ = ['TABLE_COLUMNS', 'MAPPING', 'AGES', 'SEXES', 'LOCALIZATIONS', 'WEB_PAGE', 'INTRUDERS', 'SAVE_AGAIN', 'QUOTES', 'LINE',
            'GAPS', 'OTHER_NAMES', 'LONG_NAMES', 'SHORT_NAMES', 'KNOWN_NAMES', 'FORMULA', 'RENAME', 'refuse',
            'separator', 'some_problems', 'read_cells', 'header_of', 'column_named', 'has_columns', 'named_like',
-           'meaning', 'class_name', 'one_spelling', 'complain', 'check_image_ids', 'check_groups', 'check_people',
-           'check_classes', 'check_some_class', 'typed']
+           'meaning', 'class_name', 'one_spelling', 'complain', 'is_dangerous', 'check_image_ids', 'check_groups',
+           'check_people', 'check_classes', 'check_some_class', 'typed']
 
-# %% ../nbs/02b_tables.ipynb #87b8bdd6
+# %% ../nbs/02b_tables.ipynb #b4b4a8f0
 import csv
 import io
 import re
 from pathlib import Path
+import numpy as np
 import pandas as pd
 from .core import DataError, Problem, require_file
 from .tasks import TASKS
 
-# %% ../nbs/02b_tables.ipynb #44d5df7e
+# %% ../nbs/02b_tables.ipynb #a59795e5
 TABLE_COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 MAPPING = "columns.json"  # beside a table of one's own, says what its columns mean
 
-# %% ../nbs/02b_tables.ipynb #ae26c9f7
+# %% ../nbs/02b_tables.ipynb #fa063d67
 AGES = (0, 120)  # years
 SEXES = ("female", "male", "unknown")
 LOCALIZATIONS = (  # those of HAM10000
     "abdomen", "acral", "back", "chest", "ear", "face", "foot", "genital", "hand",
     "lower extremity", "neck", "scalp", "trunk", "unknown", "upper extremity")
 
-# %% ../nbs/02b_tables.ipynb #79782392
+# %% ../nbs/02b_tables.ipynb #f78a17eb
 def refuse(
     place: str | Path,  # file or folder
     row: int | None,  # line in the file
@@ -51,7 +52,7 @@ INTRUDERS = {  # how a file begins, in small letters -> what it is
     b"version https://git-lfs": "the pointer that Git LFS leaves in place of a file"}
 SAVE_AGAIN = 'Save it again as "CSV UTF-8".'
 
-# %% ../nbs/02b_tables.ipynb #1f6bd465
+# %% ../nbs/02b_tables.ipynb #39f41e39
 def _check_beginning(file, raw):
     "A `DataError` where a file is something else than text in UTF-8."
     start = raw[:200].lstrip().lower()
@@ -76,7 +77,7 @@ def _decode(file):
         refuse(file, row, found, "a text file in UTF-8", SAVE_AGAIN)
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as Windows and old Macs write
 
-# %% ../nbs/02b_tables.ipynb #1365bfcb
+# %% ../nbs/02b_tables.ipynb #d8b9e081
 def separator(
     header: str,  # first line of a table
 ) -> str:  # "," ";" or a tab
@@ -110,7 +111,7 @@ def _records(file, text):
     except csv.Error as error:
         refuse(file, begins, _explain_csv(error), "cells that end where they should", QUOTES)
 
-# %% ../nbs/02b_tables.ipynb #64ff9819
+# %% ../nbs/02b_tables.ipynb #13b1b388
 LINE = "line of the file"  # a column for line numbers, under a name that no table has
 
 def _misfits(file, width, records):
@@ -140,7 +141,7 @@ def some_problems(
     (first, found), *_ = findings
     return [Problem(str(file), first, found, expected, fix, len(findings))]
 
-# %% ../nbs/02b_tables.ipynb #a98b5533
+# %% ../nbs/02b_tables.ipynb #b8c339b0
 def _check_names(file, header):
     "A `DataError` where two columns have one name."
     names = [name.lower() for name in header if name]
@@ -165,7 +166,7 @@ def read_cells(
     table = pd.DataFrame([cells for _, cells in fitting], columns=header, dtype=str)
     return table.assign(**{LINE: [n for n, _ in fitting]}), problems
 
-# %% ../nbs/02b_tables.ipynb #4b9cdd37
+# %% ../nbs/02b_tables.ipynb #f2752ec9
 def header_of(
     file: str | Path,  # any file
 ) -> list:  # of str; empty where there is no text
@@ -194,7 +195,7 @@ def has_columns(
     "Whether a table has all of these columns."
     return all(column_named(columns, name) for name in wanted)
 
-# %% ../nbs/02b_tables.ipynb #e487f41e
+# %% ../nbs/02b_tables.ipynb #5cf4e2e1
 def named_like(
     file: str | Path,  # for the error
     cells: pd.DataFrame,
@@ -209,7 +210,7 @@ def named_like(
         refuse(file, 1, f"no column {', '.join(missing)}", expected, fix)
     return cells.rename(columns={column: name for name, column in there.items()})
 
-# %% ../nbs/02b_tables.ipynb #c6b0ef1e
+# %% ../nbs/02b_tables.ipynb #7f3a08f2
 GAPS = ("", "na", "n/a", "nan", "none", "null")  # in small letters
 
 def meaning(
@@ -221,7 +222,7 @@ def meaning(
         return words[word.lower()]
     return "" if word.lower() in GAPS else word
 
-# %% ../nbs/02b_tables.ipynb #c06cb896
+# %% ../nbs/02b_tables.ipynb #6855371e
 OTHER_NAMES = {
     "ak": "akiec",  # ISIC 2019
     "actinic keratoses": "akiec",
@@ -251,7 +252,7 @@ def one_spelling(
     first = {}
     return [first.setdefault(word.lower(), word) for word in words]
 
-# %% ../nbs/02b_tables.ipynb #7da3e1ea
+# %% ../nbs/02b_tables.ipynb #d1c8b37a
 def complain(
     file: str | Path,
     table: pd.DataFrame,  # with `LINE`
@@ -265,9 +266,19 @@ def complain(
                 for cells in table[bad].to_dict("records")]
     return some_problems(file, findings, expected, fix)
 
-# %% ../nbs/02b_tables.ipynb #3efd3e17
+# %% ../nbs/02b_tables.ipynb #f84caa22
 FORMULA = re.compile(r"[=+@-]")  # how what a spreadsheet would compute begins
 RENAME = "Rename the picture and its cell."
+
+def is_dangerous(
+    name: str,  # of a picture or a class
+) -> bool:
+    "Whether a name would do something in a spreadsheet or a terminal."
+    return bool(FORMULA.match(name)) or not name.isprintable()
+
+def _marked(answers):
+    "Rows as a mask; pandas makes none of an empty column."
+    return np.array([bool(answer) for answer in answers], dtype=bool)
 
 def check_image_ids(
     file: str | Path,
@@ -276,8 +287,8 @@ def check_image_ids(
     "Rows without an image id, with one that has come before, or with a dangerous one."
     ids = table.image_id
     again = ids.duplicated() & (ids != "")
-    formula = ids.str.match(FORMULA)
-    unprintable = ~ids.map(str.isprintable)
+    formula = _marked(FORMULA.match(i) for i in ids)
+    unprintable = _marked(not i.isprintable() for i in ids)
     return [
         *complain(file, table, ids == "", "no image_id", "an image_id",
                   "Fill in the cell, or remove the row."),
@@ -299,7 +310,7 @@ def check_groups(
     return complain(file, table, table[column] == "", found, f"a {column}",
                     f"Fill in the cell; an image whose {what} is not known gets an id of its own.")
 
-# %% ../nbs/02b_tables.ipynb #5804dc78
+# %% ../nbs/02b_tables.ipynb #06825755
 def check_people(
     file: str | Path,
     table: pd.DataFrame,  # with `LINE`, age and sex as text
@@ -318,38 +329,48 @@ def _check_ages(file, table):
                     "Correct the cell, or empty it.")
 
 def _check_sexes(file, table):
+    fix = ('Correct the cells, or write {"sexes": {"WORD": "female"}}, or "male", into '
+           f"{MAPPING} beside the table.")
+    return _strange_words(file, table, "sex", (*SEXES, ""), "sex {sex!r} for image {image_id}",
+                          "male, female, unknown or an empty cell", fix)
+
+# %% ../nbs/02b_tables.ipynb #1f3434df
+def _strange_words(file, table, column, words, found, expected, fix, most=20):
+    "A problem for each word of a column that is none of `words`; one in all where they are many."
+    strange = list(dict.fromkeys(table[column][~table[column].isin(words)]))
+    if len(strange) > most:
+        n = len(strange)
+        return complain(file, table, ~table[column].isin(words), f"{n:,} other words, {found}",
+                        expected, f"Let {MAPPING} name the column that was meant.")
     problems = []
-    for sex in sorted(set(table.sex) - {*SEXES, ""}):
-        fix = (f'Correct the cells, or write {{"sexes": {{"{sex}": "female"}}}}, or "male", '
-               f"into {MAPPING} beside the table.")
-        problems += complain(file, table, table.sex == sex, "sex {sex!r} for image {image_id}",
-                             "male, female, unknown or an empty cell", fix)
+    for word in strange:
+        problems += complain(file, table, table[column] == word, found, expected,
+                             fix.replace("WORD", word))
     return problems
 
-# %% ../nbs/02b_tables.ipynb #50731ec0
 def check_classes(
     file: str | Path,
     table: pd.DataFrame,  # with `LINE`
     classes: tuple,  # those that may be
 ) -> list:  # of `Problem`
     "Classes that are none of those published, a problem a class."
-    problems = []
-    for strange in dict.fromkeys(table.dx[~table.dx.isin(classes)]):
-        fix = (f'Correct the cells, or put a {MAPPING} with {{"classes": {{"{strange}": null}}}} '
-               f'beside the table: null leaves the class out, "{classes[0]}" would rename it.')
-        problems += complain(file, table, table.dx == strange, "class {dx!r} for image {image_id}",
-                             "one of " + ", ".join(classes), fix)
-    return problems
+    fix = (f'Correct the cells, or put a {MAPPING} with {{"classes": {{"WORD": null}}}} beside '
+           f'the table: null leaves the class out, "{classes[0]}" would rename it.')
+    return _strange_words(file, table, "dx", classes, "class {dx!r} for image {image_id}",
+                          "one of " + ", ".join(classes), fix)
 
 def check_some_class(
     file: str | Path,
     table: pd.DataFrame,  # with `LINE`
 ) -> list:  # of `Problem`
-    "Rows without a class."
-    return complain(file, table, table.dx == "", "no class for image {image_id}", "a class",
-                    "Fill in the cell, or remove the row.")
+    "Rows without a class, or with one that a spreadsheet would compute."
+    formula = _marked(is_dangerous(name) for name in table.dx)
+    return [*complain(file, table, table.dx == "", "no class for image {image_id}", "a class",
+                      "Fill in the cell, or remove the row."),
+            *complain(file, table, formula, "class {dx!r} for image {image_id}",
+                      "a name that begins with a letter or a digit", "Rename the class.")]
 
-# %% ../nbs/02b_tables.ipynb #b97f8256
+# %% ../nbs/02b_tables.ipynb #b4f29a7f
 def typed(
     table: pd.DataFrame,  # cells as text
 ) -> pd.DataFrame:

@@ -19,15 +19,20 @@ import skin_nb
 from .core import DataError, Problem, printable, replacing
 
 # %% ../nbs/00b_terminal.ipynb #3f115878
+_RIGHTS = ("Allow it (chmod, chown), or name another folder: --out for results, SKIN_NB_CACHE for "
+           "decoded pictures and features.")
+_NO_LOCKS = ("The disk, often one on a network, can't lock files: let SKIN_NB_CACHE name a folder "
+             "on a local disk.")
+_FULL = "The disk is full: free some room, or name another folder with --out or SKIN_NB_CACHE."
 WAYS_OUT = {
-    errno.EACCES: "Allow it (chmod, chown), or name another folder: --out for results, "
-                  "SKIN_NB_CACHE for decoded pictures and features.",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
     errno.EROFS: "The disk is read-only: name another folder with --out, or with SKIN_NB_CACHE for "
                  "decoded pictures and features.",
-    errno.ENOSPC: "The disk is full: free some room, or name another folder with --out or "
-                  "SKIN_NB_CACHE.",
-    errno.ENOLCK: "The disk, often one on a network, can't lock files: let SKIN_NB_CACHE name a "
-                  "folder on a local disk.",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.ENOLCK: _NO_LOCKS,
+    errno.ENOTSUP: _NO_LOCKS,
     errno.ENOENT: "Check the path.",
     errno.ENOTDIR: "A part of the path is a file: choose another path.",
     errno.EEXIST: "A file is where a folder has to be: choose another path.",
@@ -35,9 +40,6 @@ WAYS_OUT = {
     errno.ENAMETOOLONG: "Choose a shorter path.",
     errno.ELOOP: "A link leads back to itself: remove it.",
     errno.EMFILE: "Raise the limit of open files (ulimit -n)."}
-WAYS_OUT[errno.EPERM] = WAYS_OUT[errno.EACCES]
-WAYS_OUT[errno.EDQUOT] = WAYS_OUT[errno.ENOSPC]
-WAYS_OUT[errno.ENOTSUP] = WAYS_OUT[errno.ENOLCK]
 
 def explain_os_error(
     error: OSError,
@@ -119,6 +121,7 @@ class Progress:
                  unit: str = "img",
                  least: int = 64,  # below this nothing is worth a bar
                  initial: int = 0,  # done before
+                 bar: bool = True,  # show a bar; else there is only the note
                  ):
         self.total = total
         self.label = label
@@ -128,7 +131,7 @@ class Progress:
         self._note = os.environ.get("SKIN_NB_PROGRESS", "")
         self._began = time.time()
         self._noted = 0.
-        self._quiet = not bars() or (total is not None and total < least)
+        self._quiet = not bar or not bars() or (total is not None and total < least)
 
     def __enter__(self):
         from tqdm.auto import tqdm
@@ -163,7 +166,7 @@ class Progress:
 # %% ../nbs/00b_terminal.ipynb #8a082615
 def read_progress(
     path: str | Path,  # what `SKIN_NB_PROGRESS` names
-) -> dict:  # stage, done, initial, total, unit, began (seconds since 1970); empty: nothing noted yet
+) -> dict:  # stage, done, initial, total, unit, began (seconds since 1970); empty: nothing yet
     "The stage that a batch run's notebook has come to."
     try:
         return json.loads(Path(path).read_text())

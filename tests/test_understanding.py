@@ -21,8 +21,8 @@ from skin_nb.pixels import (
     AGREE, PAIR_COLUMNS, background_auc, likeness, mean_by_class, mean_colours, near_duplicates,
     perceptual_hashes, pixel_facts, plot_colours, plot_lesion_area, plot_mean_lesions, plot_pairs,
     read_masks, to_lab, twins)
-from skin_nb.readers import (
-    find_problems, read_any, read_folder, read_ham10000, read_isic2018, read_own_table)
+from skin_nb.own_data import read_folder, read_own_table
+from skin_nb.readers import find_problems, read_any, read_ham10000, read_isic2018
 from skin_nb.sample import sample_folder
 from skin_nb.tasks import HAM10000, ISIC2019, as_melanoma, task_of_classes, with_task
 

@@ -1,0 +1,272 @@
+"What people who do this job have on their disks: which pictures, classes and lesions come out, and what is said of the rest."
+import json
+import os
+import time
+import unicodedata
+import warnings
+import pandas as pd
+import pytest
+from PIL import Image
+from skin_nb.own_data import left_out_rows, write_suggestion
+from skin_nb.readers import data_stamp, describe_reading, passed_over, read_any, survey
+from skin_nb.tables import TABLE_COLUMNS
+from skin_nb.tasks import HAM10000, task_of
+
+CLASSES = HAM10000.classes
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def save(path, colour=100, form=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (24, 20), (colour % 256, 90, 80)).save(path, form)
+
+
+def sorted_into(folder, *names):
+    "Pictures of different colours under these names."
+    for i, name in enumerate(names):
+        save(folder / name, 7 * i)
+    return folder
+
+
+def ham(folder, change=None, names="images/{}.jpg", **how):
+    "A HAM10000 of fourteen pictures, its table changed as asked."
+    table = pd.DataFrame([(f"L{i}", f"ISIC_{i}", CLASSES[i % 7], "histo", "50", "male", "back")
+                          for i in range(14)], columns=TABLE_COLUMNS)
+    for i, name in enumerate(table.image_id):
+        save(folder / names.format(name), 15 * i)
+    table = change(table) if change else table
+    table.to_csv(folder / "HAM10000_metadata.csv", index=False, **how)
+    return folder
+
+
+def in_order(folder, **how):
+    "The table of a folder without problems."
+    table, problems = survey(folder, **how)
+    assert [str(p) for p in problems] == []
+    return table
+
+
+# which files are pictures
+
+FORMATS = ["a.jpg", "b.JPEG", "c.jfif", "d.png", "e.bmp", "f.tif", "g.tiff", "h.webp"]
+
+
+def test_every_format_at_every_depth_is_read(tmp_path):
+    sorted_into(tmp_path, *[f"nv/{name}" for name in FORMATS], "mel/x/y/z/v/w/deep.jpg")
+    save(tmp_path / "mel" / "without_ending", form="PNG")
+    table = in_order(tmp_path)
+    assert len(table) == len(FORMATS) + 2 and passed_over(table) == []
+
+
+@pytest.mark.parametrize("place, reason", [
+    ("masks/a.png", "masks"), ("HAM10000_segmentations_lesion_tschandl/a.png", "masks"),
+    ("__MACOSX/nv/._a.jpg", "masks"), ("nv/@eaDir/a.jpg/SYNOFILE_THUMB_M.jpg", "hidden or system"),
+    ("nv/.thumbs/a.jpg", "hidden or system"), ("lost+found/a.jpg", "hidden or system"),
+    ("nv/.a.jpg", "hidden or system")])
+def test_what_is_passed_over_is_named(tmp_path, place, reason):
+    sorted_into(tmp_path, "nv/a.jpg", "mel/b.jpg", place)
+    table = in_order(tmp_path)
+    line, = passed_over(table)
+    assert len(table) == 2 and reason in line and line.startswith("passed over: 1 ")
+
+
+def test_other_files_and_links_in_circles_are_named(tmp_path):
+    sorted_into(tmp_path, "nv/a.jpg", "mel/b.jpg")
+    (tmp_path / "README.txt").write_text("moles")
+    (tmp_path / "nv" / "again").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    lines = " ".join(passed_over(in_order(tmp_path)))
+    assert "2 files that are no pictures" in lines and "1 links to folders" in lines
+
+
+def test_an_empty_class_folder_is_named(tmp_path):
+    sorted_into(tmp_path, "nv/a.jpg", "mel/b.jpg")
+    (tmp_path / "vasc").mkdir()
+    assert passed_over(in_order(tmp_path)) == [
+        "passed over: 1 class folders without a picture, such as vasc"]
+
+
+def test_pictures_of_the_challenge_beside_ham10000(tmp_path):
+    "The test part is published in the same place; its pictures are another part, not strangers."
+    ham(tmp_path)
+    sorted_into(tmp_path, "ISIC2018_Task3_Test_Images/ISIC_90.jpg", "ISIC2018_Task3_Test_Images/ISIC_91.jpg")
+    table = in_order(tmp_path)
+    assert len(table) == 14 and "2 pictures of other parts" in passed_over(table)[0]
+    rows = [("L90", "ISIC_90", "nv", "histo", "", "", ""), ("L91", "ISIC_91", "mel", "histo", "", "", "")]
+    pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(tmp_path / "ISIC2018_Task3_Test_GroundTruth.csv", index=False)
+    assert len(in_order(tmp_path)) == 14
+    assert in_order(tmp_path, part="test").image_id.tolist() == ["ISIC_90", "ISIC_91"]
+
+
+# which names belong together
+
+@pytest.mark.parametrize("change", [
+    lambda t: t.assign(dx=t.dx.str.upper(), sex="Male"),
+    lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions)),
+    lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions).str.replace(" ", "_").str.replace("_/_", " / ")),
+    lambda t: t.assign(image_id=t.image_id + ".JPG"),
+    lambda t: t.assign(image_id="C:\\data\\" + t.image_id + ".jpg"),
+    lambda t: t.assign(image_id=t.image_id.str.lower()),
+    lambda t: t.assign(age="NA", sex="None", localization="NaN"),
+    lambda t: t.rename(columns=dict(image_id="Image ID", dx="DX"))])
+def test_spellings_of_the_published_table(tmp_path, change):
+    table = in_order(ham(tmp_path, change))
+    assert table.dx.tolist() == [*CLASSES] * 2 and table.path.notna().all()
+    assert table.image_id.str.upper().tolist() == [f"ISIC_{i}" for i in range(14)]
+
+
+@pytest.mark.parametrize("name", ["Lésion_{}", "ß{}", "ö-{}"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_letters_in_one_piece_or_two(tmp_path, name, form):
+    other = dict(NFC="NFD", NFD="NFC")[form]
+    ham(tmp_path, lambda t: t.assign(image_id=[unicodedata.normalize(form, name.format(i)) for i in t.image_id]),
+        names="images/" + unicodedata.normalize(other, name) + ".jpg")
+    assert len(in_order(tmp_path)) == 14
+
+
+@pytest.mark.parametrize("how", [dict(lineterminator="\r"), dict(lineterminator="\r\n"), dict(sep=";"),
+                                 dict(sep="\t"), dict(encoding="utf-8-sig"), dict(quoting=1)])
+def test_what_spreadsheets_write(tmp_path, how):
+    assert in_order(ham(tmp_path, **how)).dx.tolist() == [*CLASSES] * 2
+
+
+def test_copies_are_one_picture_and_equal_length_is_not_equality(tmp_path):
+    ham(tmp_path, names="images/{}.bmp")
+    for i in range(3):
+        save(tmp_path / "again" / f"ISIC_{i}.bmp", 15 * i)
+    table = in_order(tmp_path)
+    assert "3 copies of pictures" in passed_over(table)[0]
+    save(tmp_path / "again" / "ISIC_0.bmp", 222)  # as many bytes, another picture
+    problem, = survey(tmp_path)[1]
+    assert "ISIC_0.bmp" in problem.file and "unlike" in problem.found
+
+
+def test_names_that_repeat_between_folders(tmp_path):
+    sorted_into(tmp_path, "nv/0.jpg", "nv/1.jpg", "mel/0.jpg", "mel/1.jpg")
+    table = in_order(tmp_path)
+    assert table.image_id.tolist() == ["mel/0", "mel/1", "nv/0", "nv/1"]
+    assert all(path.endswith(f"{i}.jpg") for i, path in zip(table.image_id, table.path))
+
+
+@pytest.mark.parametrize("cell", ["images/p{}/lesion.jpg", "p{}/lesion", "/home/me/data/images/p{}/lesion.jpg",
+                                  "images\\p{}\\lesion.jpg"])
+def test_the_path_in_a_table_is_honoured(tmp_path, cell):
+    sorted_into(tmp_path, *[f"images/p{i}/lesion.jpg" for i in range(4)])
+    table = pd.DataFrame(dict(file=[cell.format(i) for i in range(4)], what=["owl", "crow"] * 2))
+    table.to_csv(tmp_path / "list.csv", index=False)
+    (tmp_path / "columns.json").write_text('{"image_id": "file", "dx": "what"}')
+    read = in_order(tmp_path)
+    assert [path.split(os.sep)[-2] for path in read.path] == ["p0", "p1", "p2", "p3"]
+    assert read.image_id.is_unique
+
+
+# one problem a cause
+
+def test_a_problem_of_many_rows_is_said_once(tmp_path):
+    problem, = survey(ham(tmp_path, lambda t: t.assign(dx="wart", lesion_id=t.image_id)))[1]
+    assert problem.count == 14 and problem.row == 2 and '{"classes": {"wart": null}}' in problem.fix
+
+
+def test_the_two_lines_solve_it(tmp_path):
+    ham(tmp_path, lambda t: t.assign(dx=t.dx.replace("vasc", "healthy")))
+    (tmp_path / "columns.json").write_text('{"classes": {"healthy": null}}')
+    table = in_order(tmp_path)
+    assert len(table) == 12 and left_out_rows(table) == {"healthy": 2} and task_of(table) == HAM10000
+    assert "left out: 2 rows of class healthy, with their pictures" in passed_over(table)
+
+
+@pytest.mark.parametrize("shift, words", [(lambda i: "x" + i, "Nothing has to be deleted"),
+                                          (lambda i: i + "_small", "Nothing has to be deleted")])
+def test_where_both_sides_fail_nothing_is_to_be_deleted(tmp_path, shift, words):
+    problem, = survey(ham(tmp_path, lambda t: t.assign(image_id=t.image_id.map(shift))))[1]
+    assert words in problem.fix and "remove" not in problem.fix.lower() and "move" not in problem.fix.lower()
+
+
+# which layout
+
+TRUTH = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\n"
+
+
+def test_a_conflict_is_decided_by_its_owner(tmp_path):
+    sorted_into(tmp_path, "nv/a.jpg", "mel/b.jpg")
+    (tmp_path / "answers").mkdir()
+    (tmp_path / "answers" / "truth.csv").write_text(TRUTH + "a,1,0,0,0,0,0,0\nb,0,1,0,0,0,0,0\n")
+    problem, = survey(tmp_path)[1]
+    assert "isic2018, folders" in problem.found and "--layout" in problem.fix
+    assert in_order(tmp_path, layout="folders").dx.tolist() == ["nv", "mel"]
+    table = in_order(tmp_path, layout="isic2018")
+    assert table.dx.tolist() == ["mel", "nv"]
+    assert describe_reading(table) == "layout isic2018, table truth.csv"
+
+
+def test_parts_are_named(tmp_path):
+    for n, part in enumerate(("Training", "Validation")):
+        (tmp_path / f"ISIC2018_Task3_{part}_GroundTruth").mkdir()
+        truth = tmp_path / f"ISIC2018_Task3_{part}_GroundTruth" / f"ISIC2018_Task3_{part}_GroundTruth.csv"
+        truth.write_text(TRUTH + f"a{n},1,0,0,0,0,0,0\nb{n},0,1,0,0,0,0,0\n")
+        sorted_into(tmp_path, f"ISIC2018_Task3_{part}_Input/a{n}.jpg", f"ISIC2018_Task3_{part}_Input/b{n}.jpg")
+    assert "--part training" in survey(tmp_path)[1][0].fix
+    table = in_order(tmp_path, part="validation")
+    assert table.image_id.tolist() == ["a1", "b1"] and "part validation" in describe_reading(table)
+    assert "2 pictures of other parts" in passed_over(table)[0]
+
+
+@pytest.mark.parametrize("parts", [["train", "test"], ["Training", "Validation", "Testing"]])
+def test_parents_of_class_folders(tmp_path, parts):
+    sorted_into(tmp_path, *[f"{part}/{name}" for part in parts for name in ("benign/1.jpg", "malignant/2.jpg")])
+    assert "the parts" in survey(tmp_path)[1][0].found
+    table = in_order(tmp_path, part=parts[0])
+    assert task_of(table).classes == ("benign", "malignant") and len(table) == 2
+    assert all(f"{os.sep}{parts[0]}{os.sep}" in path for path in table.path)
+
+
+# tables from elsewhere
+
+ELSEWHERE = {
+    "isic_archive": (dict(isic_id=["a", "b", "c"], age_approx=["50", "", "60"], diagnosis_1=["Benign", "Malignant", "Benign"],
+                          diagnosis_3=["Nevus", "Melanoma, NOS", "Seborrheic keratosis"], lesion_id=["L1", "", ""],
+                          sex=["male", "female", ""], anatom_site_general=["head/neck"] * 3), ["nv", "mel", "bkl"]),
+    "pad_ufes_20": (dict(patient_id=["P1", "P2", "P3"], lesion_id=["1", "2", "3"], age=["40", "50", "60"],
+                         gender=["FEMALE", "MALE", ""], region=["FACE", "ARM", "NOSE"], diagnostic=["NEV", "SEK", "ACK"],
+                         img_id=["a.png", "b.png", "c.png"]), ["nv", "bkl", "akiec"]),
+    "siim_isic": (dict(image_name=["a", "b", "c"], patient_id=["P1", "P1", "P2"], sex=["male"] * 3,
+                       age_approx=["40"] * 3, diagnosis=["unknown", "nevus", "melanoma"], target=["0", "0", "1"]),
+                  ["unknown", "nv", "mel"])}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_suggestion_reads_known_tables(tmp_path, name):
+    columns, classes = ELSEWHERE[name]
+    sorted_into(tmp_path, "images/a.png", "images/b.png", "images/c.png")
+    pd.DataFrame(columns).to_csv(tmp_path / "metadata.csv", index=False)
+    assert "--suggest" in survey(tmp_path)[1][0].fix
+    assert write_suggestion(tmp_path) == tmp_path / "columns.json"
+    table = in_order(tmp_path)
+    assert table.dx.tolist() == classes and table.image_id.tolist() == ["a", "b", "c"]
+    assert json.loads((tmp_path / "columns.json").read_text())["table"] == "metadata.csv"
+
+
+def test_some_lesions_unknown(tmp_path):
+    columns, _ = ELSEWHERE["isic_archive"]
+    sorted_into(tmp_path, "a.png", "b.png", "c.png")
+    pd.DataFrame(columns).to_csv(tmp_path / "metadata.csv", index=False)
+    (tmp_path / "columns.json").write_text('{"image_id": "isic_id", "dx": "diagnosis_3"}')
+    with pytest.warns(UserWarning, match="2 of 3 pictures have no lesion_id"):
+        assert read_any(tmp_path).lesion_id.tolist() == ["L1", "b", "c"]
+
+
+# whether the data are the same
+
+def test_the_stamp_knows_labels_and_pixels(tmp_path):
+    ham(tmp_path, names="images/{}.bmp")
+    stamps = {data_stamp(read_any(tmp_path))}
+    ham(tmp_path, lambda t: t.assign(dx=t.dx.replace("vasc", "nv")), names="images/{}.bmp")
+    stamps.add(data_stamp(read_any(tmp_path)))
+    picture = tmp_path / "images" / "ISIC_3.bmp"
+    before = picture.stat()
+    time.sleep(.02)
+    save(picture, 201)
+    os.utime(picture, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert picture.stat().st_size == before.st_size
+    stamps.add(data_stamp(read_any(tmp_path)))
+    assert len(stamps) == 3 and data_stamp(read_any(tmp_path)) in stamps
