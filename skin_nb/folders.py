@@ -7,7 +7,7 @@ __all__ = ['MASKS', 'SYSTEM_NAMES', 'TABLE_ENDINGS', 'IN_MASKS', 'HIDDEN', 'NO_P
            'is_system_name', 'Picture', 'Contents', 'list_folder', 'look_through', 'describe_passed_over',
            'name_pictures', 'is_copy', 'Matches', 'match_pictures', 'join_pictures']
 
-# %% ../nbs/02c_folders.ipynb #3e04bb02
+# %% ../nbs/02c_folders.ipynb #a04f8086
 import filecmp
 import os
 import re
@@ -22,7 +22,7 @@ from .pictures import PICTURE_ENDINGS, UNREADABLE_ENDINGS, is_picture
 from .tables import LINE, MAPPING, refuse, some_problems
 from .terminal import Progress, explain_os_error
 
-# %% ../nbs/02c_folders.ipynb #f43de6eb
+# %% ../nbs/02c_folders.ipynb #0dc7450e
 MASKS = re.compile(r"segmentation|mask|__macosx|^imd\d+_(lesion|roi)$", re.I)  # folders; PH2: imd…
 SYSTEM_NAMES = ("@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information",
                 "thumbs.db", "desktop.ini")  # files and folders, in small letters
@@ -41,7 +41,7 @@ def is_system_name(
     "Whether an operating system, a disk or a program made the file for itself."
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
-# %% ../nbs/02c_folders.ipynb #df34e60c
+# %% ../nbs/02c_folders.ipynb #9ff391df
 @dataclass(frozen=True)
 class Picture:
     "A file that can be read as a picture."
@@ -61,7 +61,7 @@ class Contents:
     passed_over: dict = field(default_factory=lambda: defaultdict(list))  # reason -> places
     problems: list = field(default_factory=list)  # of `Problem`: what should have been read
 
-# %% ../nbs/02c_folders.ipynb #a2548882
+# %% ../nbs/02c_folders.ipynb #77719148
 def list_folder(
     path: str | Path,
 ) -> list:  # of directory entries, by name
@@ -86,7 +86,7 @@ def _kind(entry):
 def _place(root, path):
     return os.path.relpath(path, root).replace(os.sep, "/")
 
-# %% ../nbs/02c_folders.ipynb #b0357f34
+# %% ../nbs/02c_folders.ipynb #1a424ef7
 class _Walk:
     "A walk through a folder."
     def __init__(self, root):
@@ -150,7 +150,7 @@ class _Walk:
     def complain(self, path, found, expected, fix):
         self.contents.problems.append(Problem(path, None, found, expected, fix))
 
-# %% ../nbs/02c_folders.ipynb #164ab7b1
+# %% ../nbs/02c_folders.ipynb #8241199a
 def look_through(
     folder: str | Path,
 ) -> Contents:
@@ -183,7 +183,7 @@ def describe_passed_over(
         lines.append(f"passed over: {len(places):,} {reason}, such as {places[0]}")
     return lines
 
-# %% ../nbs/02c_folders.ipynb #759590e9
+# %% ../nbs/02c_folders.ipynb #b2f1a40e
 def name_pictures(
     pictures: list,  # of `Picture`
 ) -> list:  # of str, each once
@@ -196,7 +196,7 @@ def name_pictures(
         return places
     return [p.place + os.path.splitext(p.path)[1] for p in pictures]
 
-# %% ../nbs/02c_folders.ipynb #305f18e7
+# %% ../nbs/02c_folders.ipynb #73b03871
 def _exact(name):
     return unicodedata.normalize("NFC", name)
 
@@ -250,7 +250,7 @@ def _common_tail(a, b):
         n += 1
     return n
 
-# %% ../nbs/02c_folders.ipynb #1763ba36
+# %% ../nbs/02c_folders.ipynb #0426cf15
 def is_copy(
     path: str,
     other: str,
@@ -272,7 +272,7 @@ def _unlike(several):
             progress.update()
     return _joined(problems)
 
-# %% ../nbs/02c_folders.ipynb #59c0e53e
+# %% ../nbs/02c_folders.ipynb #863b1017
 @dataclass
 class Matches:
     "What the cells of a table have found."
@@ -305,7 +305,7 @@ def _ids(parts):
     paths = ["/".join(p) for p in parts]
     return paths if len(set(paths)) > len(set(names)) else names
 
-# %% ../nbs/02c_folders.ipynb #959424d5
+# %% ../nbs/02c_folders.ipynb #8f512e08
 def join_pictures(
     file: str | Path,  # the table
     table: pd.DataFrame,  # with `LINE`, image_id and path

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['LONE', 'NOTHING_KNOWN', 'PART_WORDS', 'PART_NAME', 'NO_CLASS', 'EMPTY', 'MOST_CLASSES', 'KINDS', 'KIND_NAMES',
            'NEEDED', 'COLUMN_KEYS', 'KEYS', 'KEYS_WANTED', 'EXAMPLE', 'USUAL_NAMES', 'USUAL_CLASSES', 'USUAL_SEXES',
-           'published_columns', 'note_source', 'require_folder', 'read_strictly', 'class_folders', 'check_class_number',
+           'reader_columns', 'note_source', 'require_folder', 'read_strictly', 'class_folders', 'check_class_number',
            'load_class_folders', 'read_folder', 'has_mapping', 'read_mapping', 'translate', 'leave_out',
            'left_out_rows', 'fill_lesions', 'find_files', 'load_own_table', 'read_own_table', 'candidate_tables',
            'suggest_mapping', 'write_suggestion']
 
-# %% ../nbs/02d_own_data.ipynb #1862d07d
+# %% ../nbs/02d_own_data.ipynb #0e0f82c5
 import json
 import os
 import re
@@ -26,16 +26,16 @@ from .pictures import PICTURE_ENDINGS
 from .tables import (
     GAPS, KNOWN_NAMES, LINE, MAPPING, SHORT_NAMES, TABLE_COLUMNS, check_groups, check_image_ids,
     check_people, check_some_class, class_name, column_named, is_dangerous, meaning, named_like,
-    one_spelling, read_cells, refuse, typed)
+    one_spelling, read_table, refuse, typed)
 from .tasks import (
     GROUPS, HAM10000, ISIC2019, TASKS, task_in_group, task_of_classes, with_task)
 
-# %% ../nbs/02d_own_data.ipynb #b61c5dd2
+# %% ../nbs/02d_own_data.ipynb #733a0b80
 LONE = ("nothing says which pictures show the same lesion: each counts as a lesion of its own, "
         "and a split by lesion is one by image")
 NOTHING_KNOWN = dict(dx_type="unknown", age=np.nan, sex="unknown", localization="unknown")
 
-def published_columns(
+def reader_columns(
     table: pd.DataFrame,
 ) -> pd.DataFrame:
     "A loaded table in the columns that readers return."
@@ -73,9 +73,9 @@ def read_strictly(
     table, problems = load(folder, *arguments)
     if problems:
         raise DataError(*problems)
-    return published_columns(table)
+    return reader_columns(table)
 
-# %% ../nbs/02d_own_data.ipynb #660f1cd0
+# %% ../nbs/02d_own_data.ipynb #00990688
 PART_WORDS = ("images?", "imgs?", "jpe?gs?", "pngs?", "pictures?", "photos?", "inputs?",
               "train(ing)?", "val(id(ation)?)?", "test(ing)?", "parts?", "folds?", "splits?",
               "data", "datasets?")
@@ -101,7 +101,7 @@ def _may_be_class(entry):
         return False
     return _has_pictures(entry.path)
 
-# %% ../nbs/02d_own_data.ipynb #86fd7253
+# %% ../nbs/02d_own_data.ipynb #0d84b960
 def _folders_in(folder):
     "The folders in a folder that nobody made for himself, as directory entries."
     return [e for e in list_folder(folder) if e.is_dir() and not is_system_name(e.name)]
@@ -125,7 +125,7 @@ def _unheard_folders(folder):
     classes = one_spelling(map(class_name, possible))
     return dict(zip(possible, classes)) if len(possible) > 1 else {}
 
-# %% ../nbs/02d_own_data.ipynb #ef263ea5
+# %% ../nbs/02d_own_data.ipynb #5dd314f0
 EMPTY = "class folders without a picture"
 MOST_CLASSES = 100
 
@@ -172,7 +172,7 @@ def _empty_folders(folder, classes):
     return [e.name for e in _folders_in(folder)
             if class_name(e.name) in SHORT_NAMES and e.name not in classes]
 
-# %% ../nbs/02d_own_data.ipynb #5a047cb9
+# %% ../nbs/02d_own_data.ipynb #45489dbd
 def load_class_folders(
     folder: str | Path,
 ) -> tuple:  # (DataFrame, list of `Problem`)
@@ -204,7 +204,7 @@ def read_folder(
     "Read a folder with one folder per class; a `DataError` lists everything that is wrong."
     return read_strictly(load_class_folders, folder)
 
-# %% ../nbs/02d_own_data.ipynb #7f92a6dd
+# %% ../nbs/02d_own_data.ipynb #cad5eeb4
 KINDS = {"classes": dict, "sexes": dict, "malignant": list}  # of the keys; all others are texts
 KIND_NAMES = {dict: "an object with texts", list: "a list of texts", str: "a text"}
 NEEDED = ("image_id", "dx")
@@ -221,7 +221,7 @@ def _is_kind(key, value):
     words = value.values() if kind is dict else value
     return all(isinstance(w, str) or key == "classes" and w is None for w in words)
 
-# %% ../nbs/02d_own_data.ipynb #d348541f
+# %% ../nbs/02d_own_data.ipynb #fb617434
 def _refuse_mapping(file, found, expected):
     refuse(file, None, found, expected, f"Write it as, for example, {EXAMPLE}.")
 
@@ -241,7 +241,7 @@ def _check_mapping(file, mapping):
     if mapping.get("group", GROUPS[0]) not in GROUPS:
         _refuse_mapping(file, f"group {mapping['group']!r}", "one of " + ", ".join(GROUPS))
 
-# %% ../nbs/02d_own_data.ipynb #44c114a3
+# %% ../nbs/02d_own_data.ipynb #f4c2551a
 def _own_table_file(folder, mapping):
     "The table that columns.json is about."
     if "table" not in mapping:
@@ -292,7 +292,7 @@ def read_mapping(
     _check_mapping(file, mapping)
     return mapping, _own_table_file(folder, mapping)
 
-# %% ../nbs/02d_own_data.ipynb #ada0bdb2
+# %% ../nbs/02d_own_data.ipynb #8cc1ed24
 def _mapped_columns(mapping, file, cells):
     "The columns that columns.json names, under the names of this project; others are empty."
     names = {c: mapping.get(c) or column_named(cells.columns, c) for c in COLUMN_KEYS}
@@ -316,7 +316,7 @@ def _meanings(mapping, key):
 def translate(
     mapping: dict,  # from columns.json
     file: str | Path,
-    cells: pd.DataFrame,  # from `read_cells`
+    cells: pd.DataFrame,  # from `read_table`
 ) -> pd.DataFrame:  # dx is missing where the row is to be left out
     "A table of one's own in this project's columns and words."
     table = _mapped_columns(mapping, file, cells)
@@ -328,7 +328,7 @@ def translate(
         table[column] = [meaning(word) for word in table[column]]
     return table.assign(dx=pd.Series(dx, table.index, dtype=object), sex=sex)
 
-# %% ../nbs/02d_own_data.ipynb #17e8695a
+# %% ../nbs/02d_own_data.ipynb #4898f174
 def leave_out(
     table: pd.DataFrame,
     names: pd.Series,  # what the data call the classes of these rows, with their index
@@ -348,7 +348,7 @@ def left_out_rows(
     "The rows that a reader left out because nobody asks for their class."
     return table.attrs.get("left_out", {})
 
-# %% ../nbs/02d_own_data.ipynb #1523e6bc
+# %% ../nbs/02d_own_data.ipynb #12ab057d
 def fill_lesions(
     table: pd.DataFrame,
     aloud: bool = True,
@@ -362,7 +362,7 @@ def fill_lesions(
                       "each of them counts as a lesion of its own")
     return table.assign(lesion_id=table.lesion_id.where(~lone, table.image_id))
 
-# %% ../nbs/02d_own_data.ipynb #d510b7ab
+# %% ../nbs/02d_own_data.ipynb #a69d7ecb
 def _check_number(file, classes):
     "A `DataError` where no two classes are there; one of HAM10000's is enough."
     if not classes:
@@ -371,7 +371,7 @@ def _check_number(file, classes):
         refuse(file, None, f"class {classes[0]!r} only", "two classes at least",
                "Add pictures of another class.")
 
-# %% ../nbs/02d_own_data.ipynb #b7279b04
+# %% ../nbs/02d_own_data.ipynb #ea5875c7
 def _own_malignant(file, mapping, classes):
     "The malignant ones of the classes; None where columns.json doesn't say which they are."
     if "malignant" not in mapping:
@@ -411,7 +411,7 @@ def _own_task(file, mapping, classes):
         task = HAM10000
     return task_in_group(task, mapping.get("group", GROUPS[0]))
 
-# %% ../nbs/02d_own_data.ipynb #69b9ab5e
+# %% ../nbs/02d_own_data.ipynb #34403fd4
 def find_files(
     table: pd.DataFrame,  # image_id as the table writes it
     contents: Contents,
@@ -435,7 +435,7 @@ def load_own_table(
 ) -> tuple:  # (DataFrame, list of `Problem`)
     "A table of one's own, and what is wrong with it."
     mapping, file = read_mapping(folder)
-    cells, problems = read_cells(file)
+    cells, problems = read_table(file)
     table = translate(mapping, file, cells)
     if mapping.get("group") == "patient_id" and "patient_id" not in table:
         _refuse_mapping(Path(folder) / MAPPING, "group patient_id, but no patient_id",
@@ -459,14 +459,14 @@ def _tell_task(file, mapping, table, problems):
     except DataError as error:
         raise DataError(*problems, *error.problems) from None
 
-# %% ../nbs/02d_own_data.ipynb #fab4dff6
+# %% ../nbs/02d_own_data.ipynb #8a91bf1d
 def read_own_table(
     folder: str | Path,  # holds a CSV file, columns.json and, in it or in folders below, pictures
 ) -> pd.DataFrame:  # columns as `read_ham10000`, and patient_id if it is there; gaps are "unknown"
     "Read a table with names of its own; a `DataError` lists everything that is wrong."
     return read_strictly(load_own_table, folder)
 
-# %% ../nbs/02d_own_data.ipynb #85e7bcf3
+# %% ../nbs/02d_own_data.ipynb #c69cc908
 USUAL_NAMES = {  # column of this project -> what it is called elsewhere, the best guess first
     "dx": ("dx", "diagnosis", "diagnostic", "diagnosis_3", "diagnosis_2", "label", "class",
            "category", "pathology", "benign_malignant", "diagnosis_1", "target"),
@@ -485,7 +485,7 @@ USUAL_CLASSES = {  # what a class is called elsewhere, in small letters -> class
     "hemangioma": "vasc", "angiokeratoma": "vasc", "nevus": "nv", "naevus": "nv"}
 USUAL_SEXES = {"f": "female", "m": "male", "w": "female", "woman": "female", "man": "male"}
 
-# %% ../nbs/02d_own_data.ipynb #65506577
+# %% ../nbs/02d_own_data.ipynb #f8ab3923
 def _name_column(cells, contents):
     "The column whose cells are names of pictures, and the share of them that are found."
     shares = {}
@@ -500,7 +500,7 @@ def _best_table(folder, contents):
     best, most = None, 0
     for file in candidate_tables(folder):
         try:
-            cells, _ = read_cells(file)
+            cells, _ = read_table(file)
         except DataError:
             continue
         column, share = _name_column(cells, contents)
@@ -526,7 +526,7 @@ def _listed(entry):
     except DataError:
         return []
 
-# %% ../nbs/02d_own_data.ipynb #e528a7c7
+# %% ../nbs/02d_own_data.ipynb #d6900636
 def suggest_mapping(
     folder: str | Path,  # with pictures and a table
 ) -> dict:  # for columns.json; a `DataError` where no table names the pictures
@@ -567,7 +567,7 @@ def _suggest_words(cells, mapping):
         words["group"] = "patient_id"
     return {key: value for key, value in words.items() if value}
 
-# %% ../nbs/02d_own_data.ipynb #186e7adc
+# %% ../nbs/02d_own_data.ipynb #57f9a286
 def write_suggestion(
     folder: str | Path,
 ) -> Path:  # the file; one that is there already is a `DataError`

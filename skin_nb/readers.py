@@ -23,12 +23,12 @@ from .folders import (
     OTHER_PARTS, describe_passed_over, is_system_name, join_pictures, list_folder, look_through)
 from .own_data import (
     LONE, NOTHING_KNOWN, PART_NAME, candidate_tables, class_folders, fill_lesions, find_files,
-    has_mapping, leave_out, load_class_folders, load_own_table, note_source, published_columns,
+    has_mapping, leave_out, load_class_folders, load_own_table, note_source, reader_columns,
     read_strictly, require_folder, translate)
 from .pictures import open_image
 from .tables import (
     LINE, MAPPING, TABLE_COLUMNS, check_classes, check_groups, check_image_ids, check_people,
-    column_named, complain, has_columns, header_of, named_like, read_cells, refuse, typed)
+    column_named, complain, has_columns, header_of, named_like, read_table, refuse, typed)
 from .tasks import HAM10000, ISIC2019, task_of, with_task
 from .terminal import Progress
 
@@ -61,7 +61,7 @@ def _ham10000_tables(folder):
     tables = dict(training=_training_tables(folder), test=_test_tables(folder))
     return {part: files for part, files in tables.items() if files}
 
-# %% ../nbs/03_readers.ipynb #64dfdef6
+# %% ../nbs/03_readers.ipynb #96cc95ae
 def _one_part(folder, tables, part, known):
     "The part to read, and its tables; a `DataError` where it isn't there or has to be named."
     there = ", ".join(tables)
@@ -76,16 +76,16 @@ def _one_part(folder, tables, part, known):
 
 def _read_copies(files):
     "The cells of a table that may be there several times, and what is wrong with them."
-    cells, problems = read_cells(files[0])
+    cells, problems = read_table(files[0])
     for other in files[1:]:
-        again, _ = read_cells(other)
+        again, _ = read_table(other)
         common = [c for c in TABLE_COLUMNS if c in cells and c in again]
         if cells[common].to_numpy().tolist() != again[common].to_numpy().tolist():
             refuse(other, None, f"another table than {os.path.basename(files[0])}", "one table",
                    "Move the wrong one out of the folder.")
     return cells, problems
 
-# %% ../nbs/03_readers.ipynb #9172c8bb
+# %% ../nbs/03_readers.ipynb #a3886a81
 OTHER_FOLDERS = "(training|validation|test)_(input|images)"  # of the challenge's parts
 
 def _set_aside(contents, rest, part, others):
@@ -104,7 +104,7 @@ def _named_in(files):
     names = set()
     for file in files:
         try:
-            cells, _ = read_cells(file)
+            cells, _ = read_table(file)
         except DataError:
             continue
         column = column_named(cells, "image_id") or column_named(cells, "image")
@@ -208,7 +208,7 @@ def _groupings(folder, images):
     columns = ["image", "lesion_id", "diagnosis_confirm_type"]
     known = pd.DataFrame(columns=columns)
     if files:
-        known = pd.concat([read_cells(f)[0] for f in files]).reindex(columns=columns)
+        known = pd.concat([read_table(f)[0] for f in files]).reindex(columns=columns)
     known = known.drop_duplicates("image").set_index("image").reindex(images)
     confirmed = known.diagnosis_confirm_type.map(CONFIRMED)
     return known.lesion_id.fillna("").tolist(), confirmed.fillna("unknown").tolist()
@@ -225,7 +225,7 @@ def _check_groupings(folder):
 # %% ../nbs/03_readers.ipynb #d41c9495
 def _read_truth(file, names):
     "image_id, dx and row of a ground-truth file, and what is wrong with it."
-    cells, problems = read_cells(file)
+    cells, problems = read_table(file)
     cells = named_like(file, cells, ["image", *names], "image and a column per class",
                        "Put a fresh copy of the file there.")
     dx, certain = _one_hot(file, cells, names)
@@ -278,7 +278,7 @@ def _isic2019_metadata(folder, images):
     tables = [pd.DataFrame(columns=columns, dtype=str)]
     problems = []
     for file in _tables(folder, *ISIC2019_METADATA):
-        cells, unfit = read_cells(file)
+        cells, unfit = read_table(file)
         cells = cells.rename(columns=ISIC2019_METADATA)
         problems += unfit + check_people(file, cells)
         tables.append(cells.reindex(columns=columns))
@@ -315,7 +315,7 @@ def read_isic2019(
     "Read a labelled part of ISIC 2019; a `DataError` lists everything that is wrong."
     return read_strictly(_load_isic2019, folder, part)
 
-# %% ../nbs/03_readers.ipynb #6a646715
+# %% ../nbs/03_readers.ipynb #04b90697
 def _part_folders(folder):
     "Folders called train, test and the like that hold class folders: name -> path."
     return {e.name.lower(): e.path for e in list_folder(folder)
@@ -367,7 +367,7 @@ LAYOUTS = {layout.name: layout for layout in (
            _load_parts))}
 KNOWN_LAYOUTS = "; ".join(layout.title for layout in LAYOUTS.values())
 
-# %% ../nbs/03_readers.ipynb #5bd36251
+# %% ../nbs/03_readers.ipynb #be0996f7
 def find_layout(
     folder: str | Path,
     name: str | None = None,  # a key of `LAYOUTS`; None: the one whose marks the folder has
@@ -393,7 +393,7 @@ def _asked_layout(folder, name):
                "Leave --layout out to see what is found.")
     return LAYOUTS[name]
 
-# %% ../nbs/03_readers.ipynb #80eee677
+# %% ../nbs/03_readers.ipynb #9e85bae1
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 UNKNOWN = "no layout that is known"
 
@@ -426,7 +426,7 @@ def _guess(folder):
             "Sort them into a folder per class, or put a table beside them, or name the folder "
             "one level up or down.")
 
-# %% ../nbs/03_readers.ipynb #58a0c0a4
+# %% ../nbs/03_readers.ipynb #dc69cbb4
 def _layouts_below(folder):
     "The folders in a folder that have a known layout."
     below = [e for e in list_folder(folder) if e.is_dir() and not is_system_name(e.name)]
@@ -467,7 +467,7 @@ def read_any(
     "Read a folder in any known layout; a `DataError` names them, or lists all that is wrong."
     return read_strictly(_load, folder, layout, part)
 
-# %% ../nbs/03_readers.ipynb #91e033b0
+# %% ../nbs/03_readers.ipynb #d190dc77
 def describe_reading(
     table: pd.DataFrame,  # from `read_any`
 ) -> str:
@@ -488,7 +488,7 @@ def passed_over(
         lines.append(f"left out: {count:,} rows of class {name}, with their pictures")
     return lines
 
-# %% ../nbs/03_readers.ipynb #aacac6e7
+# %% ../nbs/03_readers.ipynb #e40c4d4b
 def data_stamp(
     table: pd.DataFrame,  # from a reader
 ) -> str:  # 16 hexadecimal digits
@@ -542,7 +542,7 @@ def survey(
     except DataError as error:
         return pd.DataFrame(columns=[*TABLE_COLUMNS, "path"]), list(error.problems)
     problems = problems + _check_lesions(table) + _try_pictures(table[table.path.notna()])
-    return published_columns(table), problems
+    return reader_columns(table), problems
 
 def find_problems(
     folder: str | Path,  # in any known layout

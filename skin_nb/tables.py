@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['TABLE_COLUMNS', 'MAPPING', 'AGES', 'SEXES', 'LOCALIZATIONS', 'WEB_PAGE', 'INTRUDERS', 'SAVE_AGAIN', 'QUOTES', 'LINE',
            'GAPS', 'OTHER_NAMES', 'LONG_NAMES', 'SHORT_NAMES', 'KNOWN_NAMES', 'FORMULA', 'RENAME', 'refuse',
-           'separator', 'some_problems', 'read_cells', 'header_of', 'column_named', 'has_columns', 'named_like',
+           'separator', 'some_problems', 'read_table', 'header_of', 'column_named', 'has_columns', 'named_like',
            'meaning', 'class_name', 'one_spelling', 'complain', 'is_dangerous', 'check_image_ids', 'check_groups',
            'check_people', 'check_classes', 'check_some_class', 'typed']
 
-# %% ../nbs/02b_tables.ipynb #b4b4a8f0
+# %% ../nbs/02b_tables.ipynb #6f8221a8
 import csv
 import io
 import re
@@ -19,18 +19,18 @@ import pandas as pd
 from .core import DataError, Problem, require_file
 from .tasks import TASKS
 
-# %% ../nbs/02b_tables.ipynb #a59795e5
+# %% ../nbs/02b_tables.ipynb #621f6a6b
 TABLE_COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 MAPPING = "columns.json"  # beside a table of one's own, says what its columns mean
 
-# %% ../nbs/02b_tables.ipynb #fa063d67
+# %% ../nbs/02b_tables.ipynb #b927d45e
 AGES = (0, 120)  # years
 SEXES = ("female", "male", "unknown")
 LOCALIZATIONS = (  # those of HAM10000
     "abdomen", "acral", "back", "chest", "ear", "face", "foot", "genital", "hand",
     "lower extremity", "neck", "scalp", "trunk", "unknown", "upper extremity")
 
-# %% ../nbs/02b_tables.ipynb #f78a17eb
+# %% ../nbs/02b_tables.ipynb #79531ae3
 def refuse(
     place: str | Path,  # file or folder
     row: int | None,  # line in the file
@@ -52,7 +52,7 @@ INTRUDERS = {  # how a file begins, in small letters -> what it is
     b"version https://git-lfs": "the pointer that Git LFS leaves in place of a file"}
 SAVE_AGAIN = 'Save it again as "CSV UTF-8".'
 
-# %% ../nbs/02b_tables.ipynb #39f41e39
+# %% ../nbs/02b_tables.ipynb #56ea08cd
 def _check_beginning(file, raw):
     "A `DataError` where a file is something else than text in UTF-8."
     start = raw[:200].lstrip().lower()
@@ -77,7 +77,7 @@ def _decode(file):
         refuse(file, row, found, "a text file in UTF-8", SAVE_AGAIN)
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as Windows and old Macs write
 
-# %% ../nbs/02b_tables.ipynb #d8b9e081
+# %% ../nbs/02b_tables.ipynb #2f0a91a7
 def separator(
     header: str,  # first line of a table
 ) -> str:  # "," ";" or a tab
@@ -111,7 +111,7 @@ def _records(file, text):
     except csv.Error as error:
         refuse(file, begins, _explain_csv(error), "cells that end where they should", QUOTES)
 
-# %% ../nbs/02b_tables.ipynb #13b1b388
+# %% ../nbs/02b_tables.ipynb #8c163c08
 LINE = "line of the file"  # a column for line numbers, under a name that no table has
 
 def _misfits(file, width, records):
@@ -141,7 +141,7 @@ def some_problems(
     (first, found), *_ = findings
     return [Problem(str(file), first, found, expected, fix, len(findings))]
 
-# %% ../nbs/02b_tables.ipynb #b8c339b0
+# %% ../nbs/02b_tables.ipynb #86f40550
 def _check_names(file, header):
     "A `DataError` where two columns have one name."
     names = [name.lower() for name in header if name]
@@ -150,7 +150,7 @@ def _check_names(file, header):
         refuse(file, 1, f"the column {', '.join(twice)} twice", "every column once",
                "Remove or rename one of the two columns.")
 
-def read_cells(
+def read_table(
     file: str | Path,  # CSV in UTF-8, with commas, semicolons or tabs
 ) -> tuple:  # (DataFrame of text with the line numbers in `LINE`, list of `Problem`)
     "The cells of a table, and the rows that don't fit; a `DataError` where it can't be read."
@@ -166,7 +166,7 @@ def read_cells(
     table = pd.DataFrame([cells for _, cells in fitting], columns=header, dtype=str)
     return table.assign(**{LINE: [n for n, _ in fitting]}), problems
 
-# %% ../nbs/02b_tables.ipynb #f2752ec9
+# %% ../nbs/02b_tables.ipynb #3255bbc9
 def header_of(
     file: str | Path,  # any file
 ) -> list:  # of str; empty where there is no text
@@ -195,7 +195,7 @@ def has_columns(
     "Whether a table has all of these columns."
     return all(column_named(columns, name) for name in wanted)
 
-# %% ../nbs/02b_tables.ipynb #5cf4e2e1
+# %% ../nbs/02b_tables.ipynb #f5c9356d
 def named_like(
     file: str | Path,  # for the error
     cells: pd.DataFrame,
@@ -210,7 +210,7 @@ def named_like(
         refuse(file, 1, f"no column {', '.join(missing)}", expected, fix)
     return cells.rename(columns={column: name for name, column in there.items()})
 
-# %% ../nbs/02b_tables.ipynb #7f3a08f2
+# %% ../nbs/02b_tables.ipynb #cb6b0642
 GAPS = ("", "na", "n/a", "nan", "none", "null")  # in small letters
 
 def meaning(
@@ -222,7 +222,7 @@ def meaning(
         return words[word.lower()]
     return "" if word.lower() in GAPS else word
 
-# %% ../nbs/02b_tables.ipynb #6855371e
+# %% ../nbs/02b_tables.ipynb #2d552207
 OTHER_NAMES = {
     "ak": "akiec",  # ISIC 2019
     "actinic keratoses": "akiec",
@@ -252,7 +252,7 @@ def one_spelling(
     first = {}
     return [first.setdefault(word.lower(), word) for word in words]
 
-# %% ../nbs/02b_tables.ipynb #d1c8b37a
+# %% ../nbs/02b_tables.ipynb #ee6d48d0
 def complain(
     file: str | Path,
     table: pd.DataFrame,  # with `LINE`
@@ -266,7 +266,7 @@ def complain(
                 for cells in table[bad].to_dict("records")]
     return some_problems(file, findings, expected, fix)
 
-# %% ../nbs/02b_tables.ipynb #f84caa22
+# %% ../nbs/02b_tables.ipynb #d063aae4
 FORMULA = re.compile(r"[=+@-]")  # how what a spreadsheet would compute begins
 RENAME = "Rename the picture and its cell."
 
@@ -310,7 +310,7 @@ def check_groups(
     return complain(file, table, table[column] == "", found, f"a {column}",
                     f"Fill in the cell; an image whose {what} is not known gets an id of its own.")
 
-# %% ../nbs/02b_tables.ipynb #06825755
+# %% ../nbs/02b_tables.ipynb #fdb04880
 def check_people(
     file: str | Path,
     table: pd.DataFrame,  # with `LINE`, age and sex as text
@@ -334,7 +334,7 @@ def _check_sexes(file, table):
     return _strange_words(file, table, "sex", (*SEXES, ""), "sex {sex!r} for image {image_id}",
                           "male, female, unknown or an empty cell", fix)
 
-# %% ../nbs/02b_tables.ipynb #1f3434df
+# %% ../nbs/02b_tables.ipynb #a8c89dab
 def _strange_words(file, table, column, words, found, expected, fix, most=20):
     "A problem for each word of a column that is none of `words`; one in all where they are many."
     strange = list(dict.fromkeys(table[column][~table[column].isin(words)]))
@@ -370,7 +370,7 @@ def check_some_class(
             *complain(file, table, formula, "class {dx!r} for image {image_id}",
                       "a name that begins with a letter or a digit", "Rename the class.")]
 
-# %% ../nbs/02b_tables.ipynb #b4f29a7f
+# %% ../nbs/02b_tables.ipynb #d4e5184b
 def typed(
     table: pd.DataFrame,  # cells as text
 ) -> pd.DataFrame:
