@@ -25,14 +25,28 @@ def split_by_image(
 ) -> pd.DataFrame:  # a copy with split and fold (0)
     "The published split: 80/20 stratified by class; a tenth of the 80 validates."
     from sklearn.model_selection import train_test_split
+    _check_filled(table, "dx")
     _check_enough(table.dx.value_counts(), 5, "images")
     rows = np.arange(len(table))
     rest, test = train_test_split(rows, test_size=.2, stratify=table.dx, random_state=seed)
-    _, valid = train_test_split(rest, test_size=.1, stratify=table.dx.iloc[rest], random_state=seed)
+    share = max(.1, table.dx.nunique() / len(rest))  # room for a picture of every class
+    _, valid = train_test_split(rest, test_size=share, stratify=table.dx.iloc[rest],
+                                random_state=seed)
     split = np.full(len(table), "train", object)
     split[test] = "test"
     split[valid] = "valid"
     return table.assign(split=split, fold=0)
+
+def _check_filled(table, *columns):
+    "A `DataError` for a table without rows, or with gaps in columns that a split needs."
+    if not len(table):
+        raise DataError(Problem("table", None, "no rows", "pictures to divide",
+                                "Look at what skin_nb_check says of the folder."))
+    for column in columns:
+        gaps = int(table[column].isna().sum())
+        if gaps:
+            raise DataError(Problem("table", None, f"{gaps} rows without {column}", "none",
+                                    "Fill the cells, or leave these rows out."))
 
 def _check_enough(counts, least, what):
     "Complain about classes too small to be divided."
@@ -49,6 +63,7 @@ def lesion_clusters(
     pairs: pd.DataFrame | None = None,  # lesion_a, lesion_b: the same; None: none are
 ) -> np.ndarray:  # (N,) for every row the first id, in the alphabet, of those linked to its own
     "Lesions (or patients), merged along pairs: connected components."
+    _check_filled(table, group_of(table))
     ids = table[group_of(table)]
     if pairs is None:
         return ids.to_numpy()
@@ -107,6 +122,14 @@ def _group_words(table):
 def _deal_table(table, groups, n, seed):
     return _deal(tuple(table.image_id), tuple(table.dx), tuple(groups), n, seed)
 
+def _validates(table, groups, seed):
+    "Whether each row validates: one in `VALID_SHARE`, or more where there are too few rows for that."
+    most = min(table.dx.value_counts().max(), len(set(groups)))
+    if most < 2:
+        raise DataError(Problem("table", None, f"{len(table)} rows to train and to validate",
+                                "two of a class at least", "Add pictures."))
+    return _deal_table(table, groups, min(VALID_SHARE, int(most)), seed) == 0
+
 def _check_fold(fold):
     if fold not in range(FOLDS):
         raise DataError(Problem("fold", None, str(fold), f"0..{FOLDS - 1}",
@@ -120,13 +143,14 @@ def split_by_lesion(
     seed: int = 42,
 ) -> pd.DataFrame:  # a copy with split and fold
     "The honest split: no lesion in two parts (no patient, where the task says so)."
+    _check_filled(table, "dx", "image_id")
     groups = lesion_clusters(table, pairs)
     each_class = pd.Series(groups, index=table.index).groupby(table.dx)
     _check_enough(each_class.nunique(), FOLDS, _group_words(table))
     _check_fold(fold)
     tested = _deal_table(table, groups, FOLDS, seed) == fold
     rest = np.flatnonzero(~tested)
-    validates = _deal_table(table[~tested], groups[~tested], VALID_SHARE, seed) == 0
+    validates = _validates(table[~tested], groups[~tested], seed)
     split = np.where(tested, "test", "train").astype(object)
     split[rest[validates]] = "valid"
     return table.assign(split=split, fold=fold)
@@ -141,7 +165,9 @@ def split_official(
     group = group_of(train_table)
     for column in "image_id", group:
         _refuse_overlap(train_table[column], test_table[column])
-    validates = _deal_table(train_table, train_table[group], VALID_SHARE, seed) == 0
+    _check_filled(train_table, "dx", "image_id", group)
+    _check_filled(test_table, "dx", "image_id", group)
+    validates = _validates(train_table, train_table[group], seed)
     train_part = np.where(validates, "valid", "train")
     split = np.r_[train_part, np.full(len(test_table), "test")].astype(object)
     both = pd.concat([train_table, test_table], ignore_index=True)
@@ -356,6 +382,7 @@ def fit_metadata(
 ) -> MetadataEncoder:
     "Learn the encoding; rows of another part are refused."
     _refuse_other_parts(train_table)
+    _check_filled(train_table)
     cells = _cells(train_table)
     sites = None
     if filling.localization == "label":

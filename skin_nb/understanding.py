@@ -183,7 +183,7 @@ def _names_someone(path):
         return False
 
 def _is_code(name):
-    return re.fullmatch(r"[A-Za-z]{2,}[_-]?\d+", name)
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z]{2,}[_-]?\d+", name)
 
 def _coarse_ages(ages):
     exact = (ages % 5 > 0).sum()
