@@ -123,7 +123,7 @@ def _deal_table(table, groups, n, seed):
     return _deal(tuple(table.image_id), tuple(table.dx), tuple(groups), n, seed)
 
 def _validates(table, groups, seed):
-    "Whether each row validates: one in `VALID_SHARE`, or more where there are too few rows for that."
+    "Whether each row validates: one in `VALID_SHARE`, or more where rows are too few for that."
     most = min(table.dx.value_counts().max(), len(set(groups)))
     if most < 2:
         raise DataError(Problem("table", None, f"{len(table)} rows to train and to validate",
