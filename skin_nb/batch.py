@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NUMBERED', 'FIRST_EXPERIMENT', 'NOT_IN_A_BATCH', 'KERNEL', 'KERNEL_CONFIG', 'PAPERMILL_PROGRAM', 'IMPORT', 'CHANGES',
-           'EARLIER', 'notebook_number', 'read_cells', 'parameter_names', 'no_experiments', 'own_notebooks',
+           'EARLIER', 'notebook_number', 'notebook_cells', 'parameter_names', 'no_experiments', 'own_notebooks',
            'notebooks_folder', 'find_notebooks', 'copy_notebook', 'batch_environment', 'run_papermill', 'last_error',
            'used_modules', 'describe_change', 'why_again', 'Outcome', 'reads_other_runs', 'run_one', 'RunDisplay',
            'describe_outcome', 'run_notebooks', 'belongs_to', 'expected_rows', 'compare_runs']
@@ -27,7 +27,7 @@ from .core import (DataError, Problem, content_key, printable, read_json, replac
 from .processes import Children, explain_death, stopping_is_an_exception
 from .terminal import bars, describe_progress, read_progress
 
-# %% ../nbs/25_batch_runs.ipynb #13f3f4ed
+# %% ../nbs/25_batch_runs.ipynb #44104e63
 NUMBERED = "[0-9][0-9]*_*.ipynb"  # file names of notebooks that have a place in the order
 
 def notebook_number(
@@ -47,7 +47,7 @@ def _read_notebook(path):
                                 "Repair the file, or move it out of the folder."))
     return notebook
 
-def read_cells(
+def notebook_cells(
     path: Path,  # notebook
 ) -> list:  # (type, source, tags) for each cell
     "A notebook's cells, outputs left out."
@@ -69,7 +69,7 @@ def parameter_names(
     path: Path,  # notebook
 ) -> list | None:  # names assigned in its parameters cell; None: not an experiment
     "The parameters a notebook understands."
-    tagged = [source for kind, source, tags in read_cells(path)
+    tagged = [source for kind, source, tags in notebook_cells(path)
               if kind == "code" and "parameters" in tags]
     if len(tagged) != 1:
         return None
@@ -79,7 +79,7 @@ def parameter_names(
         raise DataError(Problem(str(path), None, f"a parameters cell that isn't Python ({error})",
                                 "assignments", "Correct the cell.")) from None
 
-# %% ../nbs/25_batch_runs.ipynb #db5837db
+# %% ../nbs/25_batch_runs.ipynb #774ba784
 FIRST_EXPERIMENT = 30  # notebooks with smaller numbers are the library
 
 def _numbered(folder):
@@ -102,7 +102,7 @@ def no_experiments(
     reasons = {path: _why_no_experiment(path) for path in _numbered(folder)}
     return {path: reason for path, reason in reasons.items() if reason}
 
-# %% ../nbs/25_batch_runs.ipynb #f7c3165b
+# %% ../nbs/25_batch_runs.ipynb #0309e997
 def own_notebooks() -> Path:
     "Where this project's notebooks are in a checkout: beside the package."
     return Path(skin_nb.__file__).resolve().parent.parent / "nbs"
@@ -272,7 +272,7 @@ def last_error(
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return "\n".join([line for line in plain.splitlines() if line.strip()][-lines:])
 
-# %% ../nbs/25_batch_runs.ipynb #d85845ff
+# %% ../nbs/25_batch_runs.ipynb #88d302bc
 IMPORT = re.compile(r"^\s*from\s+(?:skin_nb)?\.*([\w.]*)\s+import\s+\(?([\w, ]+)", re.M)
 
 def _imported_modules(source):
@@ -298,11 +298,11 @@ def used_modules(
                 waiting += _imported_modules(found[str(file)])
     return {str(Path(file).relative_to(package)): found[file] for file in sorted(found)}
 
-# %% ../nbs/25_batch_runs.ipynb #82a2ac3b
+# %% ../nbs/25_batch_runs.ipynb #98630d3a
 def _record(path, parameters, data):
     "What decides how a notebook ends."
-    sources = [source for _, source, _ in read_cells(path)]
-    code = "\n".join(source for kind, source, _ in read_cells(path) if kind == "code")
+    sources = [source for _, source, _ in notebook_cells(path)]
+    code = "\n".join(source for kind, source, _ in notebook_cells(path) if kind == "code")
     return dict(source=content_key(sources), parameters=parameters, data=data,
                 package=content_key(used_modules(code)))
 
@@ -321,7 +321,7 @@ def _results_key(folder):
     metrics = folder / "metrics.json"
     return content_key(metrics.read_bytes()) if metrics.is_file() else None
 
-# %% ../nbs/25_batch_runs.ipynb #98d9119d
+# %% ../nbs/25_batch_runs.ipynb #ad365850
 CHANGES = {  # key of a record -> what it means if it differs
     "source": "the notebook has changed since",
     "data": "the data have changed since",
@@ -349,7 +349,7 @@ def _short(value):
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"…{text[-39:]}"
 
-# %% ../nbs/25_batch_runs.ipynb #85b713d0
+# %% ../nbs/25_batch_runs.ipynb #10b5acd0
 EARLIER = "_earlier"  # folder of a run for what is no longer true of it
 
 def _set_aside(folder):
@@ -429,7 +429,8 @@ def run_one(
     elif is_done and executed.exists():
         return Outcome(path.stem, "skipped", 0., executed)
     elif not leftovers_fit:
-        again += f" (what there was: {_set_aside(executed.parent)})"
+        aside = _set_aside(executed.parent)
+        again += f" (what there was is in {EARLIER}/{aside.name})"
     executed.with_name("done.json").unlink(missing_ok=True)
     write_json(executed.with_name("begun.json"), record)
     code, seconds = _execute(path, executed, understood, env, children)
@@ -441,7 +442,7 @@ def run_one(
                dict(record, results=results, seconds=round(seconds, 1)))
     return Outcome(path.stem, "done", seconds, executed, again=again)
 
-# %% ../nbs/25_batch_runs.ipynb #01f6fe08
+# %% ../nbs/25_batch_runs.ipynb #91052c6e
 class RunDisplay:
     "Shows which notebooks are running, and what each has come to."
     def __init__(self,
@@ -524,7 +525,7 @@ def _report(outcome, display):
     display.clear()
     print(describe_outcome(outcome), flush=True)
 
-# %% ../nbs/25_batch_runs.ipynb #215a5f29
+# %% ../nbs/25_batch_runs.ipynb #3d4d8ff6
 def _run_group(run_notebook, group, jobs, display, children):
     "Run notebooks, up to `jobs` at a time, and report each as soon as it has ended."
     def work(path):
@@ -576,7 +577,7 @@ def run_notebooks(
     display.clear()
     return sorted(outcomes, key=lambda outcome: outcome.notebook)
 
-# %% ../nbs/25_batch_runs.ipynb #d0edf9bc
+# %% ../nbs/25_batch_runs.ipynb #920da7bd
 def belongs_to(
     recipe: str,  # name in a result row
     notebook: str,  # name without suffix, such as "31_efficientnet_b0"

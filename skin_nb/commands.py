@@ -23,7 +23,7 @@ from .arguments import (absolute_path, choose_weights, networks_in, parse_folds,
                                weights_problems)
 from .batch import (belongs_to, compare_runs, expected_rows, find_notebooks, no_experiments,
                            notebook_number, notebooks_folder, own_notebooks, parameter_names,
-                           read_cells, run_notebooks)
+                           notebook_cells, run_notebooks)
 from .core import DataError, PROFILES, SAMPLE_NOTE, get_profile, printable
 from .processes import only_writer
 from .terminal import add_common_options, exit_code
@@ -46,7 +46,7 @@ def describe_sample(
         return ""
     return '"sample" means the embedded one; the folder of this name is ./sample'
 
-# %% ../nbs/25a_commands.ipynb #25ae3f96
+# %% ../nbs/25a_commands.ipynb #cd82e869
 @contextlib.contextmanager
 def notes_for_people():
     "Within the block a warning of this package is a line on the error stream."
@@ -61,7 +61,7 @@ def _print_note(usual, message, category, *place):
     else:
         usual(message, category, *place)
 
-# %% ../nbs/25a_commands.ipynb #314ce85c
+# %% ../nbs/25a_commands.ipynb #afa3c79d
 @dataclass(frozen=True)
 class FoundData:
     "Data that can be read."
@@ -190,7 +190,7 @@ def run_parser() -> argparse.ArgumentParser:
     add_options(parser, RUN_OPTIONS)
     return parser
 
-# %% ../nbs/25a_commands.ipynb #d63d955b
+# %% ../nbs/25a_commands.ipynb #b1ca1ffd
 @dataclass(frozen=True)
 class RunPlan:
     "What a run will do."
@@ -228,14 +228,15 @@ def plan_run(
                       seed=arguments.seed, folds=folds)
     return RunPlan(notebooks, run, data, parameters, arguments.jobs, missing, baseline)
 
-# %% ../nbs/25a_commands.ipynb #c1b1e9ae
+# %% ../nbs/25a_commands.ipynb #04128eba
 def networks_of(
     path: Path,  # experiment notebook
 ) -> list:  # names
     "The networks that a notebook wants weights for."
     if "weights" not in parameter_names(path):
         return []
-    return networks_in("\n".join(source for kind, source, _ in read_cells(path) if kind == "code"))
+    code = [source for kind, source, _ in notebook_cells(path) if kind == "code"]
+    return networks_in("\n".join(code))
 
 def _missing_weights(notebooks, weights, is_explicit):
     "What weights are missing; a `DataError` where their folder was named on purpose."
@@ -245,7 +246,7 @@ def _missing_weights(notebooks, weights, is_explicit):
         raise DataError(*problems)
     return problems
 
-# %% ../nbs/25a_commands.ipynb #83262867
+# %% ../nbs/25a_commands.ipynb #989295ab
 HAM10000_IMAGES = 10015  # that the committed results were made with
 
 def recorded_seconds(
@@ -281,7 +282,7 @@ def describe_cost(
     text = f"about {minutes:,} min of training on the machine of the committed results"
     return text + (f"; not known for {unknown}" if unknown else "")
 
-# %% ../nbs/25a_commands.ipynb #8418914c
+# %% ../nbs/25a_commands.ipynb #a80a7e34
 WEIGHTS_IN_WORDS = {"": "random, but for those that come with the package", "random": "random",
                     "imagenet": "imagenet, downloaded where they are not there yet"}
 
@@ -301,7 +302,9 @@ def describe_plan(
     if not plan.data.is_sample:
         lines["cost"] = describe_cost(plan)
     said = [_paragraph(name, text) for name, text in lines.items()]
-    return "\n".join(said + [_paragraph("left out", line) for line in passed_over(plan.data.table)])
+    if not plan.data.is_sample:
+        said += [_paragraph("", line) for line in passed_over(plan.data.table)]
+    return "\n".join(said)
 
 def _paragraph(name, text):
     return textwrap.fill(printable(text), 80, initial_indent=f"{name:<10}",
@@ -358,7 +361,7 @@ def _print_leaderboard(rows):
     else:
         print("\nNo result rows in this run.")
 
-# %% ../nbs/25a_commands.ipynb #18ae457c
+# %% ../nbs/25a_commands.ipynb #dfb3c093
 def _describe_fall(score):
     "One score that fell, in a line of a terminal."
     now = "nothing" if score.now != score.now else f"{score.now:.3f}"  # NaN is not itself
@@ -383,7 +386,7 @@ def run_command(
 
 def _title(path):
     "The title of a notebook, or else its name."
-    headings = [source for kind, source, _ in read_cells(path)
+    headings = [source for kind, source, _ in notebook_cells(path)
                 if kind == "markdown" and source.startswith("# ")]
     return headings[0].splitlines()[0].lstrip("# ") if headings else path.stem
 
@@ -447,7 +450,7 @@ def _suggest(arguments):
     path = write_suggestion(open_data(arguments.folder))
     print(f"{path}\nRead it, correct what was guessed wrongly, and check the folder again.")
 
-# %% ../nbs/25a_commands.ipynb #25993a44
+# %% ../nbs/25a_commands.ipynb #0b94cb85
 def _print_quality(table):
     from skin_nb.understanding import format_quality, quality_checks
     print(format_quality(quality_checks(table)))

@@ -89,7 +89,7 @@ def keep_run(
     _refuse_sample(run)
     written = write_results(collect_results(run), folder, dataset)
     for kind in RECORD_KINDS:
-        for file in sorted(Path(run).glob(f"*/**/{kind}.csv")):
+        for file in sorted(Path(run).glob(f"[!_]*/**/{kind}.csv")):  # but _earlier/
             table = _read_labelled(file)
             path = Path(folder, dataset, kind, f"{table.recipe[0]}.csv")
             write_record(table, path)

@@ -13,7 +13,7 @@ import re
 from functools import partial
 from pathlib import Path
 from .arguments import absolute_path, network_names, require_known
-from .batch import own_notebooks, read_cells
+from .batch import own_notebooks, notebook_cells
 from .core import DataError, Problem, read_json, write_json
 from .terminal import add_common_options, exit_code
 
@@ -99,7 +99,7 @@ def _require_name(name):
 def _rewritten_cells(name, backbone, number):
     "The cells of the model notebook under other names."
     heading = ""
-    for kind, source, tags in read_cells(model_notebook()):
+    for kind, source, tags in notebook_cells(model_notebook()):
         if kind == "code":
             source = rename_code(source, name, backbone, number)
         else:
