@@ -7,7 +7,7 @@ __all__ = ['MASKS', 'SYSTEM_NAMES', 'TABLE_ENDINGS', 'IN_MASKS', 'HIDDEN', 'NO_P
            'is_system_name', 'Picture', 'Contents', 'list_folder', 'look_through', 'describe_passed_over',
            'name_pictures', 'is_copy', 'Matches', 'match_pictures', 'join_pictures']
 
-# %% ../nbs/02c_folders.ipynb #a04f8086
+# %% ../nbs/02c_folders.ipynb #28e52518
 import filecmp
 import os
 import re
@@ -22,7 +22,7 @@ from .pictures import PICTURE_ENDINGS, UNREADABLE_ENDINGS, is_picture
 from .tables import LINE, MAPPING, refuse, some_problems
 from .terminal import Progress, explain_os_error
 
-# %% ../nbs/02c_folders.ipynb #0dc7450e
+# %% ../nbs/02c_folders.ipynb #dfa18a48
 MASKS = re.compile(r"segmentation|mask|__macosx|^imd\d+_(lesion|roi)$", re.I)  # folders; PH2: imd…
 SYSTEM_NAMES = ("@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information",
                 "thumbs.db", "desktop.ini")  # files and folders, in small letters
@@ -41,7 +41,7 @@ def is_system_name(
     "Whether an operating system, a disk or a program made the file for itself."
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
-# %% ../nbs/02c_folders.ipynb #9ff391df
+# %% ../nbs/02c_folders.ipynb #5de99b1a
 @dataclass(frozen=True)
 class Picture:
     "A file that can be read as a picture."
@@ -53,6 +53,7 @@ class Picture:
         "Its name without folder and ending."
         return self.place.rpartition("/")[2]
 
+# %% ../nbs/02c_folders.ipynb #346c8418
 @dataclass
 class Contents:
     "What a folder holds."
@@ -61,7 +62,7 @@ class Contents:
     passed_over: dict = field(default_factory=lambda: defaultdict(list))  # reason -> places
     problems: list = field(default_factory=list)  # of `Problem`: what should have been read
 
-# %% ../nbs/02c_folders.ipynb #77719148
+# %% ../nbs/02c_folders.ipynb #088b5957
 def list_folder(
     path: str | Path,
 ) -> list:  # of directory entries, by name
@@ -86,7 +87,7 @@ def _kind(entry):
 def _place(root, path):
     return os.path.relpath(path, root).replace(os.sep, "/")
 
-# %% ../nbs/02c_folders.ipynb #1a424ef7
+# %% ../nbs/02c_folders.ipynb #cab73015
 class _Walk:
     "A walk through a folder."
     def __init__(self, root):
@@ -150,7 +151,7 @@ class _Walk:
     def complain(self, path, found, expected, fix):
         self.contents.problems.append(Problem(path, None, found, expected, fix))
 
-# %% ../nbs/02c_folders.ipynb #8241199a
+# %% ../nbs/02c_folders.ipynb #5cc4e910
 def look_through(
     folder: str | Path,
 ) -> Contents:
@@ -174,16 +175,17 @@ def _joined(problems):
             joined.append(Problem(files[0], None, found, expected, fix, len(files)))
     return joined
 
+# %% ../nbs/02c_folders.ipynb #fb092345
 def describe_passed_over(
     contents: Contents,
 ) -> list:  # of str, a line a reason
     "What was not read, and why."
     lines = []
     for reason, places in contents.passed_over.items():
-        lines.append(f"passed over: {len(places):,} {reason}, such as {places[0]}")
+        lines.append(f"passed over: {reason}: {len(places):,}, such as {places[0]}")
     return lines
 
-# %% ../nbs/02c_folders.ipynb #b2f1a40e
+# %% ../nbs/02c_folders.ipynb #17230c2c
 def name_pictures(
     pictures: list,  # of `Picture`
 ) -> list:  # of str, each once
@@ -196,7 +198,7 @@ def name_pictures(
         return places
     return [p.place + os.path.splitext(p.path)[1] for p in pictures]
 
-# %% ../nbs/02c_folders.ipynb #73b03871
+# %% ../nbs/02c_folders.ipynb #963f25dd
 def _exact(name):
     return unicodedata.normalize("NFC", name)
 
@@ -250,7 +252,7 @@ def _common_tail(a, b):
         n += 1
     return n
 
-# %% ../nbs/02c_folders.ipynb #0426cf15
+# %% ../nbs/02c_folders.ipynb #aafc8848
 def is_copy(
     path: str,
     other: str,
@@ -272,7 +274,7 @@ def _unlike(several):
             progress.update()
     return _joined(problems)
 
-# %% ../nbs/02c_folders.ipynb #863b1017
+# %% ../nbs/02c_folders.ipynb #b48a26b5
 @dataclass
 class Matches:
     "What the cells of a table have found."
@@ -282,6 +284,7 @@ class Matches:
     rest: list  # of `Picture`: those that no row asks for, copies left out
     copies: list  # of `Picture`: further copies of what was found
 
+# %% ../nbs/02c_folders.ipynb #de67d8fb
 def match_pictures(
     cells,  # (n,) text of the column that names pictures
     contents: Contents,
@@ -305,7 +308,7 @@ def _ids(parts):
     paths = ["/".join(p) for p in parts]
     return paths if len(set(paths)) > len(set(names)) else names
 
-# %% ../nbs/02c_folders.ipynb #8f512e08
+# %% ../nbs/02c_folders.ipynb #0b727346
 def join_pictures(
     file: str | Path,  # the table
     table: pd.DataFrame,  # with `LINE`, image_id and path

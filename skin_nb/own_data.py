@@ -10,7 +10,7 @@ __all__ = ['LONE', 'NOTHING_KNOWN', 'PART_WORDS', 'PART_NAME', 'NO_CLASS', 'EMPT
            'left_out_rows', 'fill_lesions', 'find_files', 'load_own_table', 'read_own_table', 'candidate_tables',
            'suggest_mapping', 'write_suggestion']
 
-# %% ../nbs/02d_own_data.ipynb #0e0f82c5
+# %% ../nbs/02d_own_data.ipynb #6c35c9b7
 import json
 import os
 import re
@@ -30,7 +30,7 @@ from .tables import (
 from .tasks import (
     GROUPS, HAM10000, ISIC2019, TASKS, task_in_group, task_of_classes, with_task)
 
-# %% ../nbs/02d_own_data.ipynb #733a0b80
+# %% ../nbs/02d_own_data.ipynb #6c4d33f5
 LONE = ("nothing says which pictures show the same lesion: each counts as a lesion of its own, "
         "and a split by lesion is one by image")
 NOTHING_KNOWN = dict(dx_type="unknown", age=np.nan, sex="unknown", localization="unknown")
@@ -42,6 +42,7 @@ def reader_columns(
     columns = [*TABLE_COLUMNS, "patient_id", "path"]
     return table[[c for c in columns if c in table]]
 
+# %% ../nbs/02d_own_data.ipynb #59496937
 def note_source(
     table: pd.DataFrame,
     contents: Contents,
@@ -52,6 +53,7 @@ def note_source(
     table.attrs.update(source=source, part=part, passed_over=describe_passed_over(contents))
     return table
 
+# %% ../nbs/02d_own_data.ipynb #3b7587fe
 def require_folder(
     folder: str | Path,
 ):
@@ -63,6 +65,7 @@ def require_folder(
         refuse(folder, None, "no such folder", "a folder with a table and pictures",
                "Check the path; the data set has to be unpacked.")
 
+# %% ../nbs/02d_own_data.ipynb #c1a43375
 def read_strictly(
     load,  # function: (folder, further arguments) -> (table, list of `Problem`)
     folder: str | Path,
@@ -75,7 +78,7 @@ def read_strictly(
         raise DataError(*problems)
     return reader_columns(table)
 
-# %% ../nbs/02d_own_data.ipynb #00990688
+# %% ../nbs/02d_own_data.ipynb #83903da4
 PART_WORDS = ("images?", "imgs?", "jpe?gs?", "pngs?", "pictures?", "photos?", "inputs?",
               "train(ing)?", "val(id(ation)?)?", "test(ing)?", "parts?", "folds?", "splits?",
               "data", "datasets?")
@@ -101,7 +104,7 @@ def _may_be_class(entry):
         return False
     return _has_pictures(entry.path)
 
-# %% ../nbs/02d_own_data.ipynb #0d84b960
+# %% ../nbs/02d_own_data.ipynb #2b39e189
 def _folders_in(folder):
     "The folders in a folder that nobody made for himself, as directory entries."
     return [e for e in list_folder(folder) if e.is_dir() and not is_system_name(e.name)]
@@ -125,7 +128,7 @@ def _unheard_folders(folder):
     classes = one_spelling(map(class_name, possible))
     return dict(zip(possible, classes)) if len(possible) > 1 else {}
 
-# %% ../nbs/02d_own_data.ipynb #5dd314f0
+# %% ../nbs/02d_own_data.ipynb #8e04eede
 EMPTY = "class folders without a picture"
 MOST_CLASSES = 100
 
@@ -172,7 +175,7 @@ def _empty_folders(folder, classes):
     return [e.name for e in _folders_in(folder)
             if class_name(e.name) in SHORT_NAMES and e.name not in classes]
 
-# %% ../nbs/02d_own_data.ipynb #45489dbd
+# %% ../nbs/02d_own_data.ipynb #93fe8fe1
 def load_class_folders(
     folder: str | Path,
 ) -> tuple:  # (DataFrame, list of `Problem`)
@@ -198,13 +201,14 @@ def load_class_folders(
         warnings.warn(LONE)
     return note_source(with_task(table, _folder_task(table.dx)), contents), problems
 
+# %% ../nbs/02d_own_data.ipynb #3fe80899
 def read_folder(
     folder: str | Path,  # holds folders named after the classes
 ) -> pd.DataFrame:  # columns as `read_ham10000`, sorted by image_id; each picture its own lesion
     "Read a folder with one folder per class; a `DataError` lists everything that is wrong."
     return read_strictly(load_class_folders, folder)
 
-# %% ../nbs/02d_own_data.ipynb #cad5eeb4
+# %% ../nbs/02d_own_data.ipynb #34a77cf0
 KINDS = {"classes": dict, "sexes": dict, "malignant": list}  # of the keys; all others are texts
 KIND_NAMES = {dict: "an object with texts", list: "a list of texts", str: "a text"}
 NEEDED = ("image_id", "dx")
@@ -221,7 +225,7 @@ def _is_kind(key, value):
     words = value.values() if kind is dict else value
     return all(isinstance(w, str) or key == "classes" and w is None for w in words)
 
-# %% ../nbs/02d_own_data.ipynb #fb617434
+# %% ../nbs/02d_own_data.ipynb #dcb380be
 def _refuse_mapping(file, found, expected):
     refuse(file, None, found, expected, f"Write it as, for example, {EXAMPLE}.")
 
@@ -241,7 +245,7 @@ def _check_mapping(file, mapping):
     if mapping.get("group", GROUPS[0]) not in GROUPS:
         _refuse_mapping(file, f"group {mapping['group']!r}", "one of " + ", ".join(GROUPS))
 
-# %% ../nbs/02d_own_data.ipynb #f4c2551a
+# %% ../nbs/02d_own_data.ipynb #39134b72
 def _own_table_file(folder, mapping):
     "The table that columns.json is about."
     if "table" not in mapping:
@@ -279,6 +283,7 @@ def _once(pairs):
         raise ValueError(f"the key {', '.join(twice)} twice")
     return dict(pairs)
 
+# %% ../nbs/02d_own_data.ipynb #81fdeab0
 def read_mapping(
     folder: str | Path,
 ) -> tuple:  # (dict, path of the table)
@@ -292,7 +297,7 @@ def read_mapping(
     _check_mapping(file, mapping)
     return mapping, _own_table_file(folder, mapping)
 
-# %% ../nbs/02d_own_data.ipynb #8cc1ed24
+# %% ../nbs/02d_own_data.ipynb #d5ed9018
 def _mapped_columns(mapping, file, cells):
     "The columns that columns.json names, under the names of this project; others are empty."
     names = {c: mapping.get(c) or column_named(cells.columns, c) for c in COLUMN_KEYS}
@@ -328,7 +333,7 @@ def translate(
         table[column] = [meaning(word) for word in table[column]]
     return table.assign(dx=pd.Series(dx, table.index, dtype=object), sex=sex)
 
-# %% ../nbs/02d_own_data.ipynb #4898f174
+# %% ../nbs/02d_own_data.ipynb #28a34709
 def leave_out(
     table: pd.DataFrame,
     names: pd.Series,  # what the data call the classes of these rows, with their index
@@ -342,13 +347,14 @@ def leave_out(
     kept.attrs["left_out"] = counts
     return kept
 
+# %% ../nbs/02d_own_data.ipynb #77587e48
 def left_out_rows(
     table: pd.DataFrame,  # from a reader or from `survey`
 ) -> dict:  # class, as the data call it -> rows
     "The rows that a reader left out because nobody asks for their class."
     return table.attrs.get("left_out", {})
 
-# %% ../nbs/02d_own_data.ipynb #12ab057d
+# %% ../nbs/02d_own_data.ipynb #3a2e5bbd
 def fill_lesions(
     table: pd.DataFrame,
     aloud: bool = True,
@@ -362,7 +368,7 @@ def fill_lesions(
                       "each of them counts as a lesion of its own")
     return table.assign(lesion_id=table.lesion_id.where(~lone, table.image_id))
 
-# %% ../nbs/02d_own_data.ipynb #a69d7ecb
+# %% ../nbs/02d_own_data.ipynb #f7e954df
 def _check_number(file, classes):
     "A `DataError` where no two classes are there; one of HAM10000's is enough."
     if not classes:
@@ -371,7 +377,7 @@ def _check_number(file, classes):
         refuse(file, None, f"class {classes[0]!r} only", "two classes at least",
                "Add pictures of another class.")
 
-# %% ../nbs/02d_own_data.ipynb #ea5875c7
+# %% ../nbs/02d_own_data.ipynb #e32b59f8
 def _own_malignant(file, mapping, classes):
     "The malignant ones of the classes; None where columns.json doesn't say which they are."
     if "malignant" not in mapping:
@@ -411,7 +417,7 @@ def _own_task(file, mapping, classes):
         task = HAM10000
     return task_in_group(task, mapping.get("group", GROUPS[0]))
 
-# %% ../nbs/02d_own_data.ipynb #34403fd4
+# %% ../nbs/02d_own_data.ipynb #2b4badcf
 def find_files(
     table: pd.DataFrame,  # image_id as the table writes it
     contents: Contents,
@@ -430,6 +436,7 @@ def _check_own_rows(file, mapping, table):
         problems += check_groups(file, table, "patient_id")
     return problems + check_some_class(file, table) + check_people(file, table)
 
+# %% ../nbs/02d_own_data.ipynb #3c51399b
 def load_own_table(
     folder: str | Path,
 ) -> tuple:  # (DataFrame, list of `Problem`)
@@ -459,14 +466,14 @@ def _tell_task(file, mapping, table, problems):
     except DataError as error:
         raise DataError(*problems, *error.problems) from None
 
-# %% ../nbs/02d_own_data.ipynb #8a91bf1d
+# %% ../nbs/02d_own_data.ipynb #259f066d
 def read_own_table(
     folder: str | Path,  # holds a CSV file, columns.json and, in it or in folders below, pictures
 ) -> pd.DataFrame:  # columns as `read_ham10000`, and patient_id if it is there; gaps are "unknown"
     "Read a table with names of its own; a `DataError` lists everything that is wrong."
     return read_strictly(load_own_table, folder)
 
-# %% ../nbs/02d_own_data.ipynb #c69cc908
+# %% ../nbs/02d_own_data.ipynb #dd68392d
 USUAL_NAMES = {  # column of this project -> what it is called elsewhere, the best guess first
     "dx": ("dx", "diagnosis", "diagnostic", "diagnosis_3", "diagnosis_2", "label", "class",
            "category", "pathology", "benign_malignant", "diagnosis_1", "target"),
@@ -485,7 +492,7 @@ USUAL_CLASSES = {  # what a class is called elsewhere, in small letters -> class
     "hemangioma": "vasc", "angiokeratoma": "vasc", "nevus": "nv", "naevus": "nv"}
 USUAL_SEXES = {"f": "female", "m": "male", "w": "female", "woman": "female", "man": "male"}
 
-# %% ../nbs/02d_own_data.ipynb #f8ab3923
+# %% ../nbs/02d_own_data.ipynb #d2d11f95
 def _name_column(cells, contents):
     "The column whose cells are names of pictures, and the share of them that are found."
     shares = {}
@@ -526,7 +533,7 @@ def _listed(entry):
     except DataError:
         return []
 
-# %% ../nbs/02d_own_data.ipynb #d6900636
+# %% ../nbs/02d_own_data.ipynb #0cb1a5aa
 def suggest_mapping(
     folder: str | Path,  # with pictures and a table
 ) -> dict:  # for columns.json; a `DataError` where no table names the pictures
@@ -567,7 +574,7 @@ def _suggest_words(cells, mapping):
         words["group"] = "patient_id"
     return {key: value for key, value in words.items() if value}
 
-# %% ../nbs/02d_own_data.ipynb #57f9a286
+# %% ../nbs/02d_own_data.ipynb #127a5e41
 def write_suggestion(
     folder: str | Path,
 ) -> Path:  # the file; one that is there already is a `DataError`

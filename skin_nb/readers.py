@@ -61,7 +61,7 @@ def _ham10000_tables(folder):
     tables = dict(training=_training_tables(folder), test=_test_tables(folder))
     return {part: files for part, files in tables.items() if files}
 
-# %% ../nbs/03_readers.ipynb #96cc95ae
+# %% ../nbs/03_readers.ipynb #16d6c19c
 def _one_part(folder, tables, part, known):
     "The part to read, and its tables; a `DataError` where it isn't there or has to be named."
     there = ", ".join(tables)
@@ -85,7 +85,7 @@ def _read_copies(files):
                    "Move the wrong one out of the folder.")
     return cells, problems
 
-# %% ../nbs/03_readers.ipynb #a3886a81
+# %% ../nbs/03_readers.ipynb #e0e1b6ab
 OTHER_FOLDERS = "(training|validation|test)_(input|images)"  # of the challenge's parts
 
 def _set_aside(contents, rest, part, others):
@@ -315,7 +315,7 @@ def read_isic2019(
     "Read a labelled part of ISIC 2019; a `DataError` lists everything that is wrong."
     return read_strictly(_load_isic2019, folder, part)
 
-# %% ../nbs/03_readers.ipynb #04b90697
+# %% ../nbs/03_readers.ipynb #6624c8c6
 def _part_folders(folder):
     "Folders called train, test and the like that hold class folders: name -> path."
     return {e.name.lower(): e.path for e in list_folder(folder)
@@ -367,7 +367,7 @@ LAYOUTS = {layout.name: layout for layout in (
            _load_parts))}
 KNOWN_LAYOUTS = "; ".join(layout.title for layout in LAYOUTS.values())
 
-# %% ../nbs/03_readers.ipynb #be0996f7
+# %% ../nbs/03_readers.ipynb #718b2148
 def find_layout(
     folder: str | Path,
     name: str | None = None,  # a key of `LAYOUTS`; None: the one whose marks the folder has
@@ -393,7 +393,7 @@ def _asked_layout(folder, name):
                "Leave --layout out to see what is found.")
     return LAYOUTS[name]
 
-# %% ../nbs/03_readers.ipynb #9e85bae1
+# %% ../nbs/03_readers.ipynb #a86e810e
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 UNKNOWN = "no layout that is known"
 
@@ -426,7 +426,7 @@ def _guess(folder):
             "Sort them into a folder per class, or put a table beside them, or name the folder "
             "one level up or down.")
 
-# %% ../nbs/03_readers.ipynb #dc69cbb4
+# %% ../nbs/03_readers.ipynb #d6f25e95
 def _layouts_below(folder):
     "The folders in a folder that have a known layout."
     below = [e for e in list_folder(folder) if e.is_dir() and not is_system_name(e.name)]
@@ -467,7 +467,7 @@ def read_any(
     "Read a folder in any known layout; a `DataError` names them, or lists all that is wrong."
     return read_strictly(_load, folder, layout, part)
 
-# %% ../nbs/03_readers.ipynb #d190dc77
+# %% ../nbs/03_readers.ipynb #d114f2e5
 def describe_reading(
     table: pd.DataFrame,  # from `read_any`
 ) -> str:
@@ -479,16 +479,17 @@ def describe_reading(
         told.append(f"part {table.attrs['part']}")
     return ", ".join(told)
 
+# %% ../nbs/03_readers.ipynb #80338752
 def passed_over(
     table: pd.DataFrame,  # from `read_any` or `survey`
 ) -> list:  # of str, a line a reason; empty: every file was read
     "What of a folder was not read, and why."
     lines = list(table.attrs.get("passed_over", []))
     for name, count in table.attrs.get("left_out", {}).items():
-        lines.append(f"left out: {count:,} rows of class {name}, with their pictures")
+        lines.append(f"left out: rows of class {name}, with their pictures: {count:,}")
     return lines
 
-# %% ../nbs/03_readers.ipynb #e40c4d4b
+# %% ../nbs/03_readers.ipynb #a9ec422d
 def data_stamp(
     table: pd.DataFrame,  # from a reader
 ) -> str:  # 16 hexadecimal digits
@@ -544,6 +545,7 @@ def survey(
     problems = problems + _check_lesions(table) + _try_pictures(table[table.path.notna()])
     return reader_columns(table), problems
 
+# %% ../nbs/03_readers.ipynb #1e7d6df2
 def find_problems(
     folder: str | Path,  # in any known layout
 ) -> list[Problem]:  # empty if the folder is in order

@@ -9,7 +9,7 @@ __all__ = ['TABLE_COLUMNS', 'MAPPING', 'AGES', 'SEXES', 'LOCALIZATIONS', 'WEB_PA
            'meaning', 'class_name', 'one_spelling', 'complain', 'is_dangerous', 'check_image_ids', 'check_groups',
            'check_people', 'check_classes', 'check_some_class', 'typed']
 
-# %% ../nbs/02b_tables.ipynb #6f8221a8
+# %% ../nbs/02b_tables.ipynb #1c98bdc3
 import csv
 import io
 import re
@@ -19,18 +19,18 @@ import pandas as pd
 from .core import DataError, Problem, require_file
 from .tasks import TASKS
 
-# %% ../nbs/02b_tables.ipynb #621f6a6b
+# %% ../nbs/02b_tables.ipynb #bfb7afb2
 TABLE_COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 MAPPING = "columns.json"  # beside a table of one's own, says what its columns mean
 
-# %% ../nbs/02b_tables.ipynb #b927d45e
+# %% ../nbs/02b_tables.ipynb #9445d866
 AGES = (0, 120)  # years
 SEXES = ("female", "male", "unknown")
 LOCALIZATIONS = (  # those of HAM10000
     "abdomen", "acral", "back", "chest", "ear", "face", "foot", "genital", "hand",
     "lower extremity", "neck", "scalp", "trunk", "unknown", "upper extremity")
 
-# %% ../nbs/02b_tables.ipynb #79531ae3
+# %% ../nbs/02b_tables.ipynb #1f4cdc89
 def refuse(
     place: str | Path,  # file or folder
     row: int | None,  # line in the file
@@ -52,7 +52,7 @@ INTRUDERS = {  # how a file begins, in small letters -> what it is
     b"version https://git-lfs": "the pointer that Git LFS leaves in place of a file"}
 SAVE_AGAIN = 'Save it again as "CSV UTF-8".'
 
-# %% ../nbs/02b_tables.ipynb #56ea08cd
+# %% ../nbs/02b_tables.ipynb #e56bada6
 def _check_beginning(file, raw):
     "A `DataError` where a file is something else than text in UTF-8."
     start = raw[:200].lstrip().lower()
@@ -77,7 +77,7 @@ def _decode(file):
         refuse(file, row, found, "a text file in UTF-8", SAVE_AGAIN)
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as Windows and old Macs write
 
-# %% ../nbs/02b_tables.ipynb #2f0a91a7
+# %% ../nbs/02b_tables.ipynb #a56fb826
 def separator(
     header: str,  # first line of a table
 ) -> str:  # "," ";" or a tab
@@ -111,7 +111,7 @@ def _records(file, text):
     except csv.Error as error:
         refuse(file, begins, _explain_csv(error), "cells that end where they should", QUOTES)
 
-# %% ../nbs/02b_tables.ipynb #8c163c08
+# %% ../nbs/02b_tables.ipynb #ff628b3f
 LINE = "line of the file"  # a column for line numbers, under a name that no table has
 
 def _misfits(file, width, records):
@@ -141,7 +141,7 @@ def some_problems(
     (first, found), *_ = findings
     return [Problem(str(file), first, found, expected, fix, len(findings))]
 
-# %% ../nbs/02b_tables.ipynb #86f40550
+# %% ../nbs/02b_tables.ipynb #0762f8e8
 def _check_names(file, header):
     "A `DataError` where two columns have one name."
     names = [name.lower() for name in header if name]
@@ -166,7 +166,7 @@ def read_table(
     table = pd.DataFrame([cells for _, cells in fitting], columns=header, dtype=str)
     return table.assign(**{LINE: [n for n, _ in fitting]}), problems
 
-# %% ../nbs/02b_tables.ipynb #3255bbc9
+# %% ../nbs/02b_tables.ipynb #cebdd513
 def header_of(
     file: str | Path,  # any file
 ) -> list:  # of str; empty where there is no text
@@ -176,6 +176,7 @@ def header_of(
     text = line.decode("utf-8", "replace")
     return [c.strip(' "\ufeff') for c in text.split(separator(text))]
 
+# %% ../nbs/02b_tables.ipynb #cfa5361e
 def column_named(
     columns,  # names of columns
     name: str,
@@ -188,6 +189,7 @@ def column_named(
 def _bare(name):
     return re.sub(r"[ _-]", "", str(name)).lower()
 
+# %% ../nbs/02b_tables.ipynb #8482f0af
 def has_columns(
     columns,  # names of columns
     *wanted: str,
@@ -195,7 +197,7 @@ def has_columns(
     "Whether a table has all of these columns."
     return all(column_named(columns, name) for name in wanted)
 
-# %% ../nbs/02b_tables.ipynb #f5c9356d
+# %% ../nbs/02b_tables.ipynb #5f038dca
 def named_like(
     file: str | Path,  # for the error
     cells: pd.DataFrame,
@@ -210,7 +212,7 @@ def named_like(
         refuse(file, 1, f"no column {', '.join(missing)}", expected, fix)
     return cells.rename(columns={column: name for name, column in there.items()})
 
-# %% ../nbs/02b_tables.ipynb #cb6b0642
+# %% ../nbs/02b_tables.ipynb #3b70da1b
 GAPS = ("", "na", "n/a", "nan", "none", "null")  # in small letters
 
 def meaning(
@@ -222,7 +224,7 @@ def meaning(
         return words[word.lower()]
     return "" if word.lower() in GAPS else word
 
-# %% ../nbs/02b_tables.ipynb #2d552207
+# %% ../nbs/02b_tables.ipynb #0a28fd70
 OTHER_NAMES = {
     "ak": "akiec",  # ISIC 2019
     "actinic keratoses": "akiec",
@@ -245,6 +247,7 @@ def class_name(
     plain = word.lower()
     return KNOWN_NAMES.get(plain) or KNOWN_NAMES.get(re.sub("[_-]", " ", plain), word)
 
+# %% ../nbs/02b_tables.ipynb #20a4e4df
 def one_spelling(
     words,  # of str
 ) -> list:
@@ -252,7 +255,7 @@ def one_spelling(
     first = {}
     return [first.setdefault(word.lower(), word) for word in words]
 
-# %% ../nbs/02b_tables.ipynb #ee6d48d0
+# %% ../nbs/02b_tables.ipynb #12e926b0
 def complain(
     file: str | Path,
     table: pd.DataFrame,  # with `LINE`
@@ -266,7 +269,7 @@ def complain(
                 for cells in table[bad].to_dict("records")]
     return some_problems(file, findings, expected, fix)
 
-# %% ../nbs/02b_tables.ipynb #d063aae4
+# %% ../nbs/02b_tables.ipynb #43f4cc8c
 FORMULA = re.compile(r"[=+@-]")  # how what a spreadsheet would compute begins
 RENAME = "Rename the picture and its cell."
 
@@ -280,6 +283,7 @@ def _marked(answers):
     "Rows as a mask; pandas makes none of an empty column."
     return np.array([bool(answer) for answer in answers], dtype=bool)
 
+# %% ../nbs/02b_tables.ipynb #46b019bd
 def check_image_ids(
     file: str | Path,
     table: pd.DataFrame,  # with `LINE`
@@ -299,6 +303,7 @@ def check_image_ids(
         *complain(file, table, unprintable, "image_id {image_id!r}", "printable characters",
                   RENAME)]
 
+# %% ../nbs/02b_tables.ipynb #9effc024
 def check_groups(
     file: str | Path,
     table: pd.DataFrame,  # with `LINE`
@@ -310,7 +315,7 @@ def check_groups(
     return complain(file, table, table[column] == "", found, f"a {column}",
                     f"Fill in the cell; an image whose {what} is not known gets an id of its own.")
 
-# %% ../nbs/02b_tables.ipynb #fdb04880
+# %% ../nbs/02b_tables.ipynb #3c2c1f1e
 def check_people(
     file: str | Path,
     table: pd.DataFrame,  # with `LINE`, age and sex as text
@@ -334,7 +339,7 @@ def _check_sexes(file, table):
     return _strange_words(file, table, "sex", (*SEXES, ""), "sex {sex!r} for image {image_id}",
                           "male, female, unknown or an empty cell", fix)
 
-# %% ../nbs/02b_tables.ipynb #a8c89dab
+# %% ../nbs/02b_tables.ipynb #59735016
 def _strange_words(file, table, column, words, found, expected, fix, most=20):
     "A problem for each word of a column that is none of `words`; one in all where they are many."
     strange = list(dict.fromkeys(table[column][~table[column].isin(words)]))
@@ -359,6 +364,7 @@ def check_classes(
     return _strange_words(file, table, "dx", classes, "class {dx!r} for image {image_id}",
                           "one of " + ", ".join(classes), fix)
 
+# %% ../nbs/02b_tables.ipynb #68f92f52
 def check_some_class(
     file: str | Path,
     table: pd.DataFrame,  # with `LINE`
@@ -370,7 +376,7 @@ def check_some_class(
             *complain(file, table, formula, "class {dx!r} for image {image_id}",
                       "a name that begins with a letter or a digit", "Rename the class.")]
 
-# %% ../nbs/02b_tables.ipynb #d4e5184b
+# %% ../nbs/02b_tables.ipynb #bf0d08da
 def typed(
     table: pd.DataFrame,  # cells as text
 ) -> pd.DataFrame:

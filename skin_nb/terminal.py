@@ -62,6 +62,7 @@ def add_common_options(
     parser.add_argument("--version", action="version",
                         version=f"%(prog)s {skin_nb.__version__}")
 
+# %% ../nbs/00b_terminal.ipynb #1fa247d2
 def explain(
     error: Exception,
 ) -> str:
@@ -113,6 +114,7 @@ def bars() -> bool:
     "Whether progress bars are wanted: `TQDM_DISABLE` is not set."
     return os.environ.get("TQDM_DISABLE", "0") in ("", "0")
 
+# %% ../nbs/00b_terminal.ipynb #f57517a4
 class Progress:
     "A bar for people, and a note of the stage for a batch run."
     def __init__(self,
@@ -178,6 +180,7 @@ def _duration(seconds):
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
+# %% ../nbs/00b_terminal.ipynb #2f9aa5cc
 def describe_progress(
     note: dict,  # from `read_progress`
     now: float | None = None,  # seconds since 1970; None: now
