@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['SHORT_STEPS', 'build_model', 'set_trainable', 'two_columns', 'make_loss', 'SeedByEpoch', 'write_checkpoint',
-           'read_checkpoint', 'restore_checkpoint', 'Checkpoint', 'fit_stage', 'Training', 'prepare', 'Part',
-           'select_part', 'train_stage', 'predict_images', 'predict', 'Fit', 'fit_recipe', 'save_model',
-           'read_model_info', 'load_model', 'predict_folder_table']
+           'read_checkpoint', 'restore_checkpoint', 'Checkpoint', 'EpochNotes', 'fit_stage', 'Training', 'prepare',
+           'Part', 'select_part', 'train_stage', 'predict_images', 'predict', 'Fit', 'recipe_weights', 'fit_recipe',
+           'save_model', 'load_model', 'model_side', 'check_probabilities', 'predict_table', 'predict_folder_table']
 
 # %% ../nbs/21c_training.ipynb #a71ec127
 import json
+import os
 import time
 import warnings
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -22,18 +23,22 @@ from .backbones import (
 from .balancing import Loss, class_shift, limit_rows, make_training_set, row_losses
 from .batches import Views, augmentation, follow_epoch, make_batches
 from .core import (
-    DataError, MemoryPeak, Problem, content_key, replacing, set_seed)
+    DataError, MemoryPeak, Problem, content_key, replacing, require_file, set_seed)
 from .graph import between, cut_model, dropout_rates, silence_dropout
+from .model_files import (
+    graph_checksum, list_seen, model_limit, model_seal, open_model_file, read_model_info, too_large,
+    unusable_model, write_seen)
 from .pictures import decode_images
-from .prefix import Source, cache_features, find_cut, image_source
+from .prefix import Source, cache_features, find_cut, image_source, images_key
 from .preparation import MetadataEncoder, encode_metadata, fit_metadata
 from .recipe import Recipe, Stage
-from .tasks import Task, task_of, task_of_classes, task_to_dict
-from .terminal import bars
+from .tasks import Task, task_of, task_from_dict, task_to_dict
+from .terminal import Progress, bars
 
 # %% ../nbs/21c_training.ipynb #02429c0f
 import keras
 from keras import layers, ops
+from keras.src.backend.common import global_state
 
 # %% ../nbs/21c_training.ipynb #3b0c82a7
 def _pool(head, features):
@@ -196,24 +201,45 @@ def read_checkpoint(
     key: str,  # of this run
 ) -> dict | None:  # the record, with `arrays`; None where there is nothing of this run
     "What `write_checkpoint` wrote; a damaged file is left aside with a warning."
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
+    require_file(path, "a checkpoint of this run", "Delete it; the stage then starts anew.")
     try:
         with np.load(path) as z:
+            if str(z["key"]) != key:
+                return None
             arrays = dict(z)
-        if str(arrays["key"]) != key:
-            return None
-        return dict(json.loads(str(arrays["json"])), arrays=arrays)
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile):
+        record = json.loads(str(arrays["json"]))
+        _check_record(record, arrays)
+        return dict(record, arrays=arrays)
+    except Exception:  # NumPy and JSON have many ways to say it
         warnings.warn(f"{path} is damaged; the stage starts anew")
         return None
 
+def _check_record(record, arrays):
+    "Raise any exception where a checkpoint's record is not what was written."
+    whole = type(record["epoch"]) is int and type(record["weights"]) is int
+    lists = isinstance(record["history"], list) and isinstance(record["callbacks"], list)
+    flags = {type(record["done"]), type(record["stopped"])} == {bool}
+    if not (whole and lists and flags and f"w{record['weights'] - 1}" in arrays):
+        raise ValueError(record)
+
+# %% ../nbs/21c_training.ipynb #9e4bf02e
 def restore_checkpoint(
     checkpoint: dict,  # from `read_checkpoint`
     model: keras.Model,  # compiled
     callbacks: list,  # the same as when it was written
 ):
     "Put a model, its optimizer and its callbacks back to where they were."
+    try:
+        _restore(checkpoint, model, callbacks)
+    except (ValueError, KeyError, TypeError) as error:
+        why = (str(error) or "no more").splitlines()[0][:100]
+        raise DataError(Problem("checkpoint", None, f"arrays that don't fit ({why})",
+                                f"those of {model.name}", "Delete stage*.ckpt.npz in the folder of "
+                                "the run; the stage then starts anew.")) from None
+
+def _restore(checkpoint, model, callbacks):
     arrays = checkpoint["arrays"]
     count = checkpoint["weights"]
     model.optimizer.build(model.trainable_variables)
@@ -298,6 +324,25 @@ def _stage_callbacks(stage):
             "val_accuracy", factor=.5, patience=stage.plateau, min_lr=1e-7))
     return callbacks
 
+# %% ../nbs/21c_training.ipynb #2efbac18
+class EpochNotes(keras.callbacks.Callback):
+    "Note the epoch and its steps where `SKIN_NB_PROGRESS` says."
+
+    def on_epoch_begin(self, epoch, logs=None):
+        label = f"epoch {epoch + 1} of {self.params['epochs']}"
+        self.progress = Progress(self.params["steps"], label, "step", bar=False)
+        self.progress.__enter__()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.progress.update(batch + 1 - self.progress.done)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.progress.__exit__()
+
+def _notes():
+    "The callbacks that tell a batch run how far an epoch is: one, or none."
+    return [EpochNotes()] if os.environ.get("SKIN_NB_PROGRESS") else []
+
 # %% ../nbs/21c_training.ipynb #fbbbc322
 def fit_stage(
     net: keras.Model,  # what trains
@@ -322,7 +367,8 @@ def fit_stage(
     batches.epoch = min(start, max(stage.epochs - 1, 0))
     net.fit(batches, epochs=stage.epochs, initial_epoch=start, validation_data=valid,
             verbose=verbose, shuffle=False,
-            callbacks=[follow_epoch(batches), SeedByEpoch(recipe.seed), *callbacks, saver])
+            callbacks=[follow_epoch(batches), SeedByEpoch(recipe.seed), *_notes(), *callbacks,
+                       saver])
     if not (saver.found and saver.found["done"]):
         saver.save(stage.epochs - 1, done=True)
     return saver.history
@@ -345,7 +391,7 @@ class Training:
     features: Source | None  # at the earliest useful cut; None: every stage reads pictures
     base: str | None  # name of that cut
     cache: dict  # where and how features are kept, for `cache_features`
-    key: str  # of this run: recipe, weights, rows
+    key: str  # of this run: recipe, weights, rows, pixels
     encoder: MetadataEncoder | None = None
     metadata: np.ndarray | None = None  # (N, F)
 
@@ -402,14 +448,16 @@ def prepare(
         _calibrate(model, images[train[:64]])
     rates = dropout_rates(model)
     cuts = [_freeze(model, backbone, recipe, stage, rates) for stage in recipe.stages]
+    pixels = images_key(images)
     key = content_key(asdict(recipe), asdict(task), str(weights), table.image_id.tolist(),
-                      table.dx.tolist(), table.split.tolist(), cached)
+                      table.dx.tolist(), table.split.tolist(), cached, pixels,
+                      None if metadata is None else np.asarray(metadata))
     cache = dict(dtype=recipe.cache.dtype, folder=folder, verbose=verbose)
     base = _earliest(cuts) if cached else None
     features = None
     if base:
         prefix = cut_model(model, base)[0]
-        source = image_source(images, recipe.views)
+        source = image_source(images, recipe.views, pixels)
         features = cache_features(prefix, source, *_rows_by_view(recipe, train, rest), **cache)
     return Training(recipe, task, images, y, train, valid, rest, model, backbone, rates, cuts,
                     features, base, cache, key, encoder, metadata)
@@ -534,15 +582,17 @@ def predict_images(
     batch: int = 64,
 ) -> np.ndarray:  # (n, classes) float32
     "Probabilities for pictures."
-    def answer(at, view):
-        x = views.apply(images[at], at, view)
-        if metadata is not None:
-            x = {"image": x, "metadata": metadata[at]}
-        return model.predict_on_batch(x)
-
     blocks = np.split(rows, range(batch, len(rows), batch))
     versions = range(views.count if views.average else 1)
-    answers = [np.concatenate([answer(at, v) for at in blocks]) for v in versions]
+    with Progress(len(rows) * len(versions), "predicting", least=1000) as progress:
+        def answer(at, view):
+            x = views.apply(images[at], at, view)
+            if metadata is not None:
+                x = {"image": x, "metadata": metadata[at]}
+            progress.update(len(at))
+            return model.predict_on_batch(x)
+
+        answers = [np.concatenate([answer(at, v) for at in blocks]) for v in versions]
     return ops.convert_to_numpy(two_columns(np.mean(answers, 0, dtype="float32")))
 
 def predict(
@@ -577,6 +627,15 @@ class Fit:
     rss_mb: float  # peak anonymous memory, MiB
     parameters: int
     encoder: MetadataEncoder | None = None
+    seen: dict = field(default_factory=dict, repr=False)  # from `list_seen`: what it was trained on
+
+# %% ../nbs/21c_training.ipynb #faf3aa69
+def recipe_weights(
+    recipe: Recipe,
+    weights: Weights | str | Path | None = None,  # see `find_weights`
+) -> Weights:
+    "The weights that a recipe's backbone begins with."
+    return RANDOM if recipe.scratch else find_weights(recipe.backbone, weights)
 
 # %% ../nbs/21c_training.ipynb #84a10092
 def fit_recipe(
@@ -595,7 +654,7 @@ def fit_recipe(
                                 "Decode at the recipe's size."))
     if verbose is None:
         verbose = "auto" if bars() else 0
-    weights = find_weights(recipe.backbone, weights)
+    weights = recipe_weights(recipe, weights)
     begun = time.perf_counter()
     with MemoryPeak() as peak:
         training = prepare(recipe, table, images, weights, cached, folder, bool(verbose))
@@ -604,9 +663,11 @@ def fit_recipe(
             part, history = train_stage(training, n, Path(out), verbose)
             histories.append(history)
         probabilities = predict(training, part)
+    seconds = time.perf_counter() - begun
+    seen = list_seen(table, images, dict(train=training.train, valid=training.valid))
     return Fit(recipe, training.task, training.model, probabilities, training.rest,
-               pd.concat(histories, ignore_index=True), training.cuts, time.perf_counter() - begun,
-               peak.mb, training.model.count_params(), training.encoder)
+               pd.concat(histories, ignore_index=True), training.cuts, seconds, peak.mb,
+               training.model.count_params(), training.encoder, seen)
 
 # %% ../nbs/21c_training.ipynb #5c09239a
 def save_model(
@@ -614,24 +675,46 @@ def save_model(
     path: str | Path,  # ends in .keras
     note: str = "",  # stored with it: data, split, fold
 ) -> Path:
-    "Save a fitted model with its task, its recipe and its metadata encoder."
+    "Save a fitted model with its task, its recipe, its metadata encoder and what it has seen."
     encoder = fit.encoder.to_dict() if fit.encoder else None
     info = dict(task=task_to_dict(fit.task), recipe=asdict(fit.recipe), encoder=encoder, note=note)
+    info = json.loads(json.dumps(info))  # lists for tuples: as it is going to be read
     with replacing(path) as tmp:
         fit.model.save(tmp)
-        with zipfile.ZipFile(tmp, "a") as z:
-            z.writestr("skin_nb.json", json.dumps(info))
+        with zipfile.ZipFile(tmp, "a") as archive:
+            if fit.seen:
+                info["seen"] = write_seen(fit.seen, archive)
+            info["graph"] = graph_checksum(archive)
+            info["seal"] = model_seal(info, archive)
+            archive.writestr("skin_nb.json", json.dumps(info))
     return Path(path)
 
-def read_model_info(
-    path: str | Path,  # written by `save_model`
-) -> dict:  # task, recipe, encoder and note, as plain data
-    "What is stored beside a saved network; anything else than a saved model is a `DataError`."
+# %% ../nbs/21c_training.ipynb #2b1575ae
+_BATCH = 64  # pictures a prediction works on at a time
+
+def _lay_out(config):
+    "A model without weights, from its configuration."
     try:
-        with zipfile.ZipFile(path) as z:
-            return _up_to_date(json.loads(z.read("skin_nb.json")))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise _not_a_model(path, error) from None
+        with keras.StatelessScope(initialize_variables=False):
+            return keras.models.model_from_json(config)
+    finally:  # Keras would make them at the next occasion
+        global_state.set_global_attribute("uninitialized_variables", [])
+
+def _values(shape, side):
+    "How many numbers a tensor of one picture has; open sides count as the recipe's."
+    return int(np.prod([side if n is None else n for n in shape[1:]], dtype=object))
+
+def _check_measure(path, config, side):
+    "Raise a `DataError` for a model that takes more memory than is allowed."
+    model = _lay_out(config)
+    weights = 4 * sum(_values((None, *v.shape), 1) for v in model.variables)
+    if weights > model_limit():
+        raise too_large(path, "weights", weights)
+    for layer in model.layers:
+        for tensor in keras.tree.flatten(getattr(layer, "output", [])):
+            size = 4 * _BATCH * _values(tensor.shape, side)
+            if size > model_limit():
+                raise too_large(path, f"a layer {layer.name} with outputs", size)
 
 # %% ../nbs/21c_training.ipynb #16a62137
 def load_model(
@@ -639,34 +722,125 @@ def load_model(
 ) -> tuple:  # (keras.Model, dict from `read_model_info`)
     "Load a model and what is needed to use it; anything else is a `DataError`."
     info = read_model_info(path)
+    with open_model_file(path) as archive:
+        config = archive.read("config.json").decode("utf-8", "replace")
+        written_by = json.loads(archive.read("metadata.json")).get("keras_version")
+        is_ours = info["sealed"] and info.get("graph") == graph_checksum(archive)
     try:
-        return keras.models.load_model(path, compile=False), info
-    except (OSError, KeyError, ValueError) as error:
-        raise _not_a_model(path, error) from None
+        if not is_ours:
+            _check_measure(path, config, info["recipe"]["size"])
+        model = keras.models.load_model(path, compile=False)
+    except DataError:
+        raise
+    except Exception as error:  # Keras has no error of its own
+        raise _refused(path, error, written_by) from None
+    if info["sealed"] and not is_ours:
+        raise unusable_model(path, "layers that were changed after the model was saved",
+                             "Use the file as the run wrote it.")
+    _check_ends(path, model, info)
+    return model, info
 
-def _not_a_model(path, error):
-    return DataError(Problem(str(path), None, f"not a saved model ({type(error).__name__})",
-                             "a .keras file written by save_model",
-                             "Name the model.keras of a run folder."))
+def _refused(path, error, written_by):
+    "The `DataError` for a model that Keras doesn't load."
+    lines = str(error).splitlines() or [type(error).__name__]
+    found = f"a model that Keras {keras.__version__} doesn't load ({lines[0][:160]})"
+    if written_by == keras.__version__:
+        fix = "Layers that are programs are never loaded; use the file as its run wrote it."
+    else:
+        fix = f"pip install keras=={written_by}, or train it again with the one installed."
+    return DataError(Problem(str(path), None, found, f"one written by Keras {written_by} that has "
+                             "only layers of Keras", fix))
 
-def _up_to_date(info):
-    "Files of version 0.1.0 have classes in place of a task, and another place for averaging."
-    if "task" not in info:
-        info["task"] = task_to_dict(task_of_classes(info["classes"]))
-        info["recipe"]["views"]["average"] = info["recipe"].get("average_views", False)
-    return info
+# %% ../nbs/21c_training.ipynb #e31a4904
+def _check_ends(path, model, info):
+    "Raise a `DataError` for a model whose inputs or outputs aren't those of its task."
+    inputs = {tensor.name: tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []}
+    wanted = 2 if info["encoder"] else 1
+    if len(inputs) != wanted:
+        found = f"{len(inputs)} inputs ({', '.join(inputs) or 'never built'})"
+        raise unusable_model(path, f"{found} where its record asks for {wanted}")
+    images = [shape for shape in inputs.values() if len(shape) == 4]
+    if len(images) != 1:
+        raise unusable_model(path, f"inputs of shapes {list(inputs.values())}, and no picture")
+    _check_picture(path, images[0])
+    if info["encoder"]:
+        _check_metadata(path, inputs.get("metadata"), info["encoder"])
+    _check_outputs(path, model, task_from_dict(info["task"]))
+
+def _check_picture(path, shape):
+    batch, height, width, colours = shape
+    if colours != 3:
+        raise unusable_model(path, f"an input of {colours} colour channel(s)",
+                             "Train with pictures in three colours: all are decoded to RGB.")
+    if height != width:
+        raise unusable_model(path, f"an input of {height} × {width} pixels",
+                             "Train with squares: all pictures are decoded to squares.")
+    if batch is not None:
+        raise unusable_model(path, f"an input for exactly {batch} pictures",
+                             "Save the model with an open batch size.")
+
+def _check_metadata(path, shape, encoder):
+    width = len(MetadataEncoder.from_dict(encoder).names)
+    if shape != (None, width):
+        raise unusable_model(path, f"metadata of shape {shape} where its encoder makes {width}")
+
+def _check_outputs(path, model, task):
+    shapes = [tuple(tensor.shape) for tensor in model.outputs]
+    widths = {len(task.classes), 1} if task.is_binary else {len(task.classes)}
+    if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] not in widths:
+        raise unusable_model(path, f"outputs of shapes {shapes} for {len(task.classes)} classes")
+
+# %% ../nbs/21c_training.ipynb #85baf0a5
+def model_side(
+    model: keras.Model,  # from `load_model`
+    info: dict,  # from `load_model`
+) -> int:  # pixels
+    "The side of the pictures that a saved model wants."
+    image = next(tensor for tensor in model.inputs if len(tensor.shape) == 4)
+    return image.shape[1] or info["recipe"]["size"]
+
+def check_probabilities(
+    path: str | Path,  # of the model
+    p: np.ndarray,  # (N, classes)
+):
+    "A `DataError` where a model's answers are no probabilities."
+    numbers = np.isfinite(p).all(1)
+    inside = (p >= -1e-3).all(1) & (p <= 1 + 1e-3).all(1)
+    whole = np.abs(p.sum(1) - 1) < 2e-2
+    wrong = np.flatnonzero(~(numbers & inside & whole))
+    if len(wrong):
+        answer = ", ".join(f"{value:.3g}" for value in p[wrong[0]])
+        raise DataError(Problem(str(path), None, f"answers such as {answer} for {len(wrong):,} of "
+                                f"{len(p):,} pictures", "probabilities that add up to 1",
+                                "Let the network end in softmax, or for two classes in a sigmoid."))
 
 # %% ../nbs/21c_training.ipynb #635f8573
-def predict_folder_table(
-    path: str | Path,  # a saved model
-    table: pd.DataFrame,  # image_id, path; for models with metadata: age, sex, localization
-    batch: int = 64,
+def predict_table(
+    path: str | Path,  # of the model, for messages
+    loaded: tuple,  # from `load_model`
+    table: pd.DataFrame,  # for models with metadata: age, sex, localization
+    images: np.ndarray,  # (N, side, side, 3) uint8, of `model_side`
+    batch: int = _BATCH,
 ) -> np.ndarray:  # (N, classes) float32, columns in the order of the model's task
-    "Probabilities for a table's images, whatever their size; missing metadata count as unknown."
-    model, info = load_model(path)
-    images = decode_images(table, model.inputs[0].shape[1])
+    "Probabilities of a loaded model for decoded pictures; missing metadata count as unknown."
+    model, info = loaded
     metadata = None
     if info["encoder"]:
         metadata = encode_metadata(MetadataEncoder.from_dict(info["encoder"]), table)
     views = Views(**info["recipe"]["views"])
-    return predict_images(model, images, np.arange(len(table)), metadata, views, batch)
+    try:
+        p = predict_images(model, images, np.arange(len(table)), metadata, views, batch)
+    except Exception as error:  # of a network that doesn't take its input
+        raise _refused(path, error, keras.__version__) from None
+    check_probabilities(path, p)
+    return p
+
+def predict_folder_table(
+    path: str | Path,  # a saved model
+    table: pd.DataFrame,  # image_id, path; for models with metadata: age, sex, localization
+    batch: int = _BATCH,
+) -> np.ndarray:  # (N, classes) float32, columns in the order of the model's task
+    "Probabilities for a table's images, whatever their size."
+    loaded = load_model(path)
+    images = decode_images(table, model_side(*loaded))
+    return predict_table(path, loaded, table, images, batch)
