@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['HAM10000_PARTS', 'TABLE_NAMES', 'FIX_HEADER', 'OTHER_FOLDERS', 'ISIC2018_COLUMNS', 'ISIC2018_MARKS', 'ISIC2019_MARKS',
-           'ISIC_PARTS', 'CONFIRMED', 'ISIC2019_COLUMNS', 'NONE_OF_THEM', 'DOWNSAMPLED', 'ISIC2019_METADATA', 'LAYOUTS',
-           'KNOWN_LAYOUTS', 'ARCHIVES', 'UNKNOWN', 'read_ham10000', 'read_isic2018', 'read_isic2019', 'Layout',
-           'find_layout', 'read_any', 'describe_reading', 'passed_over', 'data_stamp', 'survey', 'find_problems']
+           'ISIC_PARTS', 'CONFIRMED', 'ISIC2019_COLUMNS', 'NONE_OF_THEM', 'DOWNSAMPLED', 'ISIC2019_METADATA',
+           'PH2_TABLE', 'PH2_CLASSES', 'LAYOUTS', 'KNOWN_LAYOUTS', 'ARCHIVES', 'UNKNOWN', 'read_ham10000',
+           'read_isic2018', 'read_isic2019', 'Layout', 'find_layout', 'read_any', 'describe_reading', 'passed_over',
+           'data_stamp', 'survey', 'find_problems']
 
 # %% ../nbs/03_readers.ipynb #a7ad6f06
 import os
@@ -26,10 +27,11 @@ from .own_data import (
     has_mapping, leave_out, load_class_folders, load_own_table, note_source, reader_columns,
     read_strictly, require_folder, translate)
 from .pictures import open_image
-from .tables import (
+from skin_nb.tables import (
     LINE, MAPPING, TABLE_COLUMNS, check_classes, check_groups, check_image_ids, check_people,
-    column_named, complain, has_columns, header_of, named_like, read_table, refuse, typed)
-from .tasks import HAM10000, ISIC2019, task_of, with_task
+    column_named, complain, has_columns, header_of, named_like, read_table, read_text, refuse,
+    typed)
+from .tasks import HAM10000, ISIC2019, task_of, task_of_classes, with_task
 from .terminal import Progress
 
 # %% ../nbs/03_readers.ipynb #c12502ce
@@ -315,6 +317,32 @@ def read_isic2019(
     "Read a labelled part of ISIC 2019; a `DataError` lists everything that is wrong."
     return read_strictly(_load_isic2019, folder, part)
 
+# %% ../nbs/03_readers.ipynb #bebacf59
+PH2_TABLE = "ph2_dataset.txt"  # any case
+PH2_CLASSES = {"0": "common nevus", "1": "atypical nevus", "2": "mel"}  # clinical diagnosis
+
+def _ph2_table(folder):
+    "The table of PH2 in a folder."
+    return [e.path for e in list_folder(folder) if e.is_file() and e.name.lower() == PH2_TABLE]
+
+def _load_ph2(folder):
+    "The pictures of PH2, and what is wrong with them."
+    file = _ph2_table(folder)[0]
+    lines = [(n, [cell.strip() for cell in line.split("||")])
+             for n, line in enumerate(read_text(file).split("\n"), 1)]
+    rows = [(n, cells[1], cells[3]) for n, cells in lines
+            if len(cells) > 4 and re.fullmatch(r"IMD\d+", cells[1])]
+    table = pd.DataFrame(rows, columns=[LINE, "image_id", "code"])
+    table = table.assign(dx=table.code.map(PH2_CLASSES), lesion_id="", **NOTHING_KNOWN)
+    problems = complain(file, table, table.dx.isna(), "diagnosis {code!r} for image {image_id}",
+                        "0, 1 or 2", "Put a fresh copy of the file there.")
+    contents = look_through(folder)
+    table, matches = find_files(table, contents)
+    problems += check_image_ids(file, table) + contents.problems + matches.unlike
+    problems += join_pictures(file, table, matches.rest, contents)
+    task = task_of_classes(PH2_CLASSES.values(), "ph2")
+    return note_source(with_task(fill_lesions(table), task), contents, file), problems
+
 # %% ../nbs/03_readers.ipynb #6624c8c6
 def _part_folders(folder):
     "Folders called train, test and the like that hold class folders: name -> path."
@@ -360,6 +388,8 @@ LAYOUTS = {layout.name: layout for layout in (
            "pictures)", _isic2019_truths, _load_isic2019),
     Layout("isic2018", "ISIC 2018 task 3 (a ground-truth CSV with image, MEL, NV, … and pictures)",
            _isic2018_truths, _load_isic2018),
+    Layout("ph2", "PH2 (PH2_dataset.txt and pictures)", _ph2_table, _without_part(_load_ph2),
+           parts=False),
     Layout("folders", "one folder per class (two at least, named after the classes and not images "
            "or train, with pictures in them and neither a picture nor a table beside them)",
            class_folders, _without_part(load_class_folders), parts=False),

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TABLE_COLUMNS', 'MAPPING', 'AGES', 'SEXES', 'LOCALIZATIONS', 'WEB_PAGE', 'INTRUDERS', 'SAVE_AGAIN', 'QUOTES', 'LINE',
            'GAPS', 'OTHER_NAMES', 'LONG_NAMES', 'SHORT_NAMES', 'KNOWN_NAMES', 'FORMULA', 'RENAME', 'refuse',
-           'separator', 'some_problems', 'read_table', 'header_of', 'column_named', 'has_columns', 'named_like',
-           'meaning', 'class_name', 'one_spelling', 'complain', 'is_dangerous', 'check_image_ids', 'check_groups',
-           'check_people', 'check_classes', 'check_some_class', 'typed']
+           'read_text', 'separator', 'some_problems', 'read_table', 'header_of', 'column_named', 'has_columns',
+           'named_like', 'meaning', 'class_name', 'one_spelling', 'complain', 'is_dangerous', 'check_image_ids',
+           'check_groups', 'check_people', 'check_classes', 'check_some_class', 'typed']
 
 # %% ../nbs/02b_tables.ipynb #1c98bdc3
 import csv
@@ -62,8 +62,10 @@ def _check_beginning(file, raw):
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         refuse(file, 1, "text in UTF-16", "text in UTF-8", SAVE_AGAIN)
 
-def _decode(file):
-    "The text of a file; a `DataError` where it isn't UTF-8."
+def read_text(
+    file: str | Path,  # in UTF-8
+) -> str:  # its lines end with a line feed
+    "The text of a table's file; a `DataError` where it is something else."
     raw = require_file(file, "a CSV file").read_bytes()
     _check_beginning(file, raw)
     if b"\0" in raw:
@@ -154,7 +156,7 @@ def read_table(
     file: str | Path,  # CSV in UTF-8, with commas, semicolons or tabs
 ) -> tuple:  # (DataFrame of text with the line numbers in `LINE`, list of `Problem`)
     "The cells of a table, and the rows that don't fit; a `DataError` where it can't be read."
-    records = list(_records(file, _decode(file)))
+    records = list(_records(file, read_text(file)))
     if len(records) < 2:
         found = "an empty table" if records else "an empty file"
         refuse(file, None, found, "a header and one row per picture",

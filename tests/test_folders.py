@@ -270,3 +270,16 @@ def test_the_stamp_knows_labels_and_pixels(tmp_path):
     assert picture.stat().st_size == before.st_size
     stamps.add(data_stamp(read_any(tmp_path)))
     assert len(stamps) == 3 and data_stamp(read_any(tmp_path)) in stamps
+
+
+def test_ph2(tmp_path):
+    "BMP files in folders of folders beside masks, and a table with bars."
+    cases = [f"IMD{i:03}" for i in range(6)]
+    for i, case in enumerate(cases):
+        for name in f"{case}_Dermoscopic_Image/{case}", f"{case}_lesion/{case}_lesion", f"{case}_roi/{case}_R1_Label3":
+            save(tmp_path / "PH2 Dataset images" / case / f"{name}.bmp", 9 * i)
+    lines = [f"|| {case} || || {i % 3} || 0 | T || 4 ||" for i, case in enumerate(cases)]
+    (tmp_path / "PH2_dataset.txt").write_text("\n".join(["|| Name || ||", *lines, "Legends", "0 - Common Nevus"]))
+    table = in_order(tmp_path)
+    assert table.dx.tolist() == ["common nevus", "atypical nevus", "mel"] * 2
+    assert task_of(table).malignant == ("mel",) and "folders of masks: 12" in passed_over(table)[0]
