@@ -253,9 +253,10 @@ def axes(
     size: tuple = (6.4, 4.),  # width and height of a new figure, inches
 ):  # Matplotlib Axes
     "The axes given, or those of a new figure."
+    import matplotlib.pyplot as plt
+    plt.rcParams["text.parse_math"] = False  # in a class's name $ begins no formula
     if ax is not None:
         return ax
-    import matplotlib.pyplot as plt
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 # %% ../nbs/00_core.ipynb #bfa4cd8f

@@ -203,6 +203,7 @@ def plot_colours(
 ):  # Matplotlib Figure, three panels
     "Lightness, red and yellow of the lesions (or of the skin around them), by class."
     import matplotlib.pyplot as plt
+    plt.rcParams["text.parse_math"] = False  # in a class's name $ begins no formula
     figure, panels = plt.subplots(1, 3, figsize=(9, 2.9), layout="constrained")
     middle = {}
     for ax, (c, name) in zip(panels, COORDINATES.items()):

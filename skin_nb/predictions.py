@@ -7,10 +7,12 @@ __all__ = ['ANY_COLUMNS', 'CLASS_IMAGES', 'prediction_columns', 'find_prediction
            'predictions_table', 'invent_predictions', 'write_predictions', 'read_predictions']
 
 # %% ../nbs/14_predictions.ipynb #5ac2c8f1
+import re
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .core import DataError, Problem, replacing
+from .core import DataError, Problem, replacing, require_file
+from .tables import is_dangerous
 from .tasks import HAM10000, Task, task_of, with_task
 
 # %% ../nbs/14_predictions.ipynb #09401c8a
@@ -26,31 +28,42 @@ ANY_COLUMNS = "image_id, lesion_id or patient_id, dx, p_<class> for each class, 
 def _as_numbers(column):
     return pd.to_numeric(column, errors="coerce")
 
+def _is_formula(value):
+    "Whether a spreadsheet or a terminal would do something with a name; plain numbers are none."
+    text = str(value)
+    return is_dangerous(text) and not re.fullmatch(r"-?\d+(\.\d+)?", text)
+
 def _rules(predictions, p, task):
     "Every rule for a single cell, as (rows that break it, column, what is expected)."
     once = ["image_id", "split", "fold"]
     fold = predictions["fold"]
-    broken_number = fold.notna() & (_as_numbers(fold) % 1 != 0)
+    number = _as_numbers(fold)
+    broken_number = fold.notna() & ((number % 1 != 0) | (number.abs() > 1e9))
     filled = [(predictions[c].isna(), c, "a value")
               for c in ("image_id", task.group, "split", "fold")]
     classes = (~predictions["dx"].isin(task.classes), "dx", "one of " + ", ".join(task.classes))
     whole = (broken_number, "fold", "a whole number")
     shares = [(~p[c].between(0, 1), c, "a probability from 0 to 1") for c in task.p_columns]
     repeated = (predictions.duplicated(once), "image_id", "each image once per split and fold")
-    return [*filled, classes, whole, *shares, repeated]
+    formulas = [(predictions[c].map(_is_formula).astype(bool), c, "a name that is no formula")
+                for c in ("image_id", task.group, "split")]
+    return [*filled, classes, whole, *shares, repeated, *formulas]
 
 def _broken_cells(predictions, p, task):
-    "What breaks a rule, as (row, what was found, what is expected)."
+    "What breaks a rule, as (first row, what was found there, what is expected, rows)."
     for broken, column, expected in _rules(predictions, p, task):
-        for row in np.flatnonzero(broken):
-            yield row, f"{column} = {predictions[column].iloc[row]}", expected
+        rows = np.flatnonzero(broken)
+        if len(rows):
+            found = f"{column} = {predictions[column].iloc[rows[0]]}"
+            yield rows[0], found, expected, len(rows)
 
 def _broken_sums(p):
-    "Rows whose probabilities are all there and don't add up, as (row, found, expected)."
+    "Rows whose probabilities are all there and don't add up, as `_broken_cells` gives them."
     total = p.sum(axis=1)
-    broken = p.notna().all(axis=1) & ((total - 1).abs() > 1e-3)
-    for row in np.flatnonzero(broken):
-        yield row, f"probabilities that sum to {total.iloc[row]:.4f}", "a sum of 1"
+    rows = np.flatnonzero(p.notna().all(axis=1) & ((total - 1).abs() > 1e-3))
+    if len(rows):
+        found = f"probabilities that sum to {total.iloc[rows[0]]:.4f}"
+        yield rows[0], found, "a sum of 1", len(rows)
 
 # %% ../nbs/14_predictions.ipynb #878a6d2f
 def _columns_problem(file, found, task=None):
@@ -80,8 +93,8 @@ def find_prediction_problems(
         return [_columns_problem(file, f"no column {', '.join(absent)}", task)]
     p = predictions[task.p_columns].apply(_as_numbers)
     found = [*_broken_cells(predictions, p, task), *_broken_sums(p)]
-    return [Problem(file, int(row) + 2, what, expected, "Correct the table.")
-            for row, what, expected in sorted(found, key=_row_of)]
+    return [Problem(file, int(row) + 2, what, expected, "Correct the table.", count)
+            for row, what, expected, count in sorted(found, key=_row_of)]
 
 def check_predictions(
     predictions: pd.DataFrame,
@@ -187,14 +200,15 @@ def read_predictions(
     task: Task | None = None,  # what is predicted; None: what the columns say
 ) -> pd.DataFrame:
     "Read and check a predictions table; a `DataError` names file and row."
+    columns = ", ".join(prediction_columns(task)) if task else ANY_COLUMNS
+    expected = f"a CSV file with the columns {columns}"
+    require_file(path, expected)
     try:
         # numbers are parsed after the check, which can then name what isn't one
-        text = pd.read_csv(path, dtype=str)
+        text = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as e:
-        columns = ", ".join(prediction_columns(task)) if task else ANY_COLUMNS
-        raise DataError(Problem(str(path), None, f"no readable table ({e})",
-                                f"a CSV file with the columns {columns}",
+        raise DataError(Problem(str(path), None, f"no readable table ({e})", expected,
                                 "Check the path.")) from None
     checked = check_predictions(text, str(path), task)
-    kinds = dict.fromkeys(task_of(checked).p_columns, float)
-    return checked.astype({**kinds, "fold": int})
+    numbers = {c: checked[c].astype(float) for c in task_of(checked).p_columns}
+    return checked.assign(**numbers, fold=checked.fold.astype(float).astype(int))

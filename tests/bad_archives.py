@@ -12,7 +12,9 @@ from types import SimpleNamespace
 from unittest.mock import patch
 from corpus import Bad, by_command
 from skin_nb import fetch
+from skin_nb.evaluation import write_submission
 from skin_nb.fetch import DOI, ISIC_GROUP_COLUMNS, ISIC_GROUPS, WANTED, File, fetch_command
+from skin_nb.predictions import invent_predictions, read_predictions, write_predictions
 
 LISTING = f"/api/datasets/:persistentId/?persistentId=doi:{DOI}"
 
@@ -364,4 +366,53 @@ FOLDERS = [
     Bad("bad-server-not-there", command(lambda folder: None), ("Check the connection",)),
 ]
 
-ARCHIVES = [*ZIPS, *SERVERS, *LISTINGS, *FOLDERS]
+# what is written, and may be opened with a spreadsheet
+
+def predictions_with(**cells):
+    "Predictions of which the fourth row is odd."
+    table = invent_predictions(20).astype(dict.fromkeys(cells, object))
+    table.loc[3, list(cells)] = list(cells.values())
+    return table
+
+
+def writing(write, name, **cells):
+    "A maker for `Bad`: predictions are written to a file."
+    def make(folder):
+        return partial(write, folder / name, predictions_with(**cells))
+    return make
+
+
+def submit(path, predictions):
+    write_submission(predictions, path)
+
+
+def reading(text):
+    "A maker for `Bad`: a table of predictions as somebody's program left it."
+    def make(folder):
+        if text is None:
+            os.mkfifo(folder / "p.csv")
+        else:
+            (folder / "p.csv").write_bytes(text)
+        return partial(read_predictions, folder / "p.csv")
+    return make
+
+
+HEAD = b"image_id,lesion_id,dx,p_other,p_mel,split,fold\n"
+ROW = b"ISIC_1,L1,mel,.4,.6,test,0\n"
+NO_FORMULA = "a name that is no formula"
+OUTPUT = [
+    Bad("bad-prediction-formula", writing(write_predictions, "p.csv", image_id="=1+1"),
+        ("p.csv, row 5", "image_id = =1+1", NO_FORMULA, "Correct the table")),
+    Bad("bad-prediction-formula-in-lesion", writing(write_predictions, "p.csv", lesion_id="@SUM(A1)"),
+        ("row 5", NO_FORMULA)),
+    Bad("bad-prediction-tab", writing(write_predictions, "p.csv", image_id="\t=1"), ("row 5", NO_FORMULA)),
+    Bad("bad-submission-formula", writing(submit, "submission.csv", image_id="=cmd|' /C calc'!A0"),
+        ("row 5", NO_FORMULA)),
+    Bad("bad-predictions-pipe", reading(None), ("p.csv", "a pipe")),
+    Bad("bad-predictions-no-text", reading(b"\xff\xfe\0\0" * 20), ("p.csv", "no readable table")),
+    Bad("bad-predictions-fold", reading(HEAD + ROW + ROW.replace(b",0\n", b",1e30\n")),
+        ("p.csv, row 3", "a whole number")),
+    Bad("bad-predictions-infinite", reading(HEAD + ROW.replace(b".6", b"inf")), ("p.csv, row 2", "p_mel = inf")),
+]
+
+ARCHIVES = [*ZIPS, *SERVERS, *LISTINGS, *FOLDERS, *OUTPUT]

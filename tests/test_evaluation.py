@@ -532,8 +532,8 @@ def test_problems_come_in_the_order_of_the_file(predictions):
 
 def test_broken_files(predictions, tmp_path):
     (tmp_path / "empty.csv").write_text("")
-    for name in "empty.csv", "none.csv":
-        refused(lambda: read_predictions(tmp_path / name), name, "no readable table")
+    for name, found in {"empty.csv": "no readable table", "none.csv": "no such file"}.items():
+        refused(lambda: read_predictions(tmp_path / name), name, found)
     refused(lambda: check_predictions(predictions.drop(columns="p_mel")), "no column p_mel")
     twice = pd.concat([predictions, predictions.iloc[:1]])
     refused(lambda: check_predictions(twice), "each image once")
