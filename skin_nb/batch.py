@@ -27,7 +27,7 @@ from .core import (DataError, Problem, content_key, printable, read_json, replac
 from .processes import Children, explain_death, stopping_is_an_exception
 from .terminal import bars, describe_progress, read_progress
 
-# %% ../nbs/25_batch_runs.ipynb #44104e63
+# %% ../nbs/25_batch_runs.ipynb #89ecb823
 NUMBERED = "[0-9][0-9]*_*.ipynb"  # file names of notebooks that have a place in the order
 
 def notebook_number(
@@ -36,13 +36,18 @@ def notebook_number(
     "The number a notebook's name begins with."
     return path.stem.split("_")[0]
 
+def _is_cell(cell):
+    "Whether a part of a notebook is a cell: its source is text, or lines of text."
+    source = cell.get("source") if isinstance(cell, dict) else None
+    lines = source if isinstance(source, list) else [source]
+    return all(isinstance(line, str) for line in lines)
+
 def _read_notebook(path):
     "A notebook as it is stored; what is none is a `DataError`."
     expected = "a notebook: JSON with a list of cells"
     notebook = read_json(require_file(path, expected))
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
-    is_list = isinstance(cells, list)
-    if not is_list or not all(isinstance(cell, dict) and "source" in cell for cell in cells):
+    if not isinstance(cells, list) or not all(map(_is_cell, cells)):
         raise DataError(Problem(str(path), None, "JSON without cells", expected,
                                 "Repair the file, or move it out of the folder."))
     return notebook
@@ -56,7 +61,8 @@ def notebook_cells(
 
 def _tags(cell):
     metadata = cell.get("metadata")
-    return (metadata.get("tags") or []) if isinstance(metadata, dict) else []
+    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    return tags if isinstance(tags, list) else []
 
 # %% ../nbs/25_batch_runs.ipynb #e231087c
 def _assigned_names(source):
@@ -79,7 +85,7 @@ def parameter_names(
         raise DataError(Problem(str(path), None, f"a parameters cell that isn't Python ({error})",
                                 "assignments", "Correct the cell.")) from None
 
-# %% ../nbs/25_batch_runs.ipynb #774ba784
+# %% ../nbs/25_batch_runs.ipynb #6cd9e54d
 FIRST_EXPERIMENT = 30  # notebooks with smaller numbers are the library
 
 def _numbered(folder):
@@ -102,7 +108,7 @@ def no_experiments(
     reasons = {path: _why_no_experiment(path) for path in _numbered(folder)}
     return {path: reason for path, reason in reasons.items() if reason}
 
-# %% ../nbs/25_batch_runs.ipynb #0309e997
+# %% ../nbs/25_batch_runs.ipynb #ea976ca8
 def own_notebooks() -> Path:
     "Where this project's notebooks are in a checkout: beside the package."
     return Path(skin_nb.__file__).resolve().parent.parent / "nbs"
@@ -272,7 +278,7 @@ def last_error(
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return "\n".join([line for line in plain.splitlines() if line.strip()][-lines:])
 
-# %% ../nbs/25_batch_runs.ipynb #88d302bc
+# %% ../nbs/25_batch_runs.ipynb #49a83e86
 IMPORT = re.compile(r"^\s*from\s+(?:skin_nb)?\.*([\w.]*)\s+import\s+\(?([\w, ]+)", re.M)
 
 def _imported_modules(source):
@@ -298,7 +304,7 @@ def used_modules(
                 waiting += _imported_modules(found[str(file)])
     return {str(Path(file).relative_to(package)): found[file] for file in sorted(found)}
 
-# %% ../nbs/25_batch_runs.ipynb #98630d3a
+# %% ../nbs/25_batch_runs.ipynb #aab92776
 def _record(path, parameters, data):
     "What decides how a notebook ends."
     sources = [source for _, source, _ in notebook_cells(path)]
@@ -321,7 +327,7 @@ def _results_key(folder):
     metrics = folder / "metrics.json"
     return content_key(metrics.read_bytes()) if metrics.is_file() else None
 
-# %% ../nbs/25_batch_runs.ipynb #ad365850
+# %% ../nbs/25_batch_runs.ipynb #dfce6984
 CHANGES = {  # key of a record -> what it means if it differs
     "source": "the notebook has changed since",
     "data": "the data have changed since",
@@ -349,7 +355,7 @@ def _short(value):
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"…{text[-39:]}"
 
-# %% ../nbs/25_batch_runs.ipynb #10b5acd0
+# %% ../nbs/25_batch_runs.ipynb #5e891489
 EARLIER = "_earlier"  # folder of a run for what is no longer true of it
 
 def _set_aside(folder):
@@ -442,7 +448,7 @@ def run_one(
                dict(record, results=results, seconds=round(seconds, 1)))
     return Outcome(path.stem, "done", seconds, executed, again=again)
 
-# %% ../nbs/25_batch_runs.ipynb #91052c6e
+# %% ../nbs/25_batch_runs.ipynb #75da2130
 class RunDisplay:
     "Shows which notebooks are running, and what each has come to."
     def __init__(self,
@@ -525,7 +531,7 @@ def _report(outcome, display):
     display.clear()
     print(describe_outcome(outcome), flush=True)
 
-# %% ../nbs/25_batch_runs.ipynb #3d4d8ff6
+# %% ../nbs/25_batch_runs.ipynb #2fd3771a
 def _run_group(run_notebook, group, jobs, display, children):
     "Run notebooks, up to `jobs` at a time, and report each as soon as it has ended."
     def work(path):
@@ -577,7 +583,7 @@ def run_notebooks(
     display.clear()
     return sorted(outcomes, key=lambda outcome: outcome.notebook)
 
-# %% ../nbs/25_batch_runs.ipynb #920da7bd
+# %% ../nbs/25_batch_runs.ipynb #1c322980
 def belongs_to(
     recipe: str,  # name in a result row
     notebook: str,  # name without suffix, such as "31_efficientnet_b0"

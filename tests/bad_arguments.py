@@ -1,4 +1,4 @@
-"Bad arguments of skin_nb_run, skin_nb_check and skin_nb_new_recipe: answered before anything starts."
+"Bad arguments of the commands that run, check and begin notebooks: answered at once."
 import json
 import os
 from corpus import Bad, by_command
@@ -132,7 +132,8 @@ DATA = [
     Bad("bad argument: a part of data without parts",
         beside(class_folders, run("--data", "{}/data", "--part", "training", "--out", "{}/r")),
         ("--part", "training")),
-    Bad("bad argument: a layout for the sample", run("--layout", "folders"), ("--layout", "sample")),
+    Bad("bad argument: a layout for the sample", run("--layout", "folders"),
+        ("--layout", "sample")),
     Bad("bad argument: a part of the sample", run("--part", "training"), ("--part", "sample"))]
 
 PLACES = [
@@ -153,11 +154,13 @@ PLACES = [
     Bad("bad argument: output among other files", beside(someone_elses, run("--out", "{}/work")),
         ("thesis.docx", "--out")),
     Bad("bad argument: output with a name too long", run("--out", "{}/" + "x" * 256), ("shorter",)),
-    Bad("bad argument: output with a path too long", run("--out", "{}/" + "x/" * 2000), ("shorter",)),
+    Bad("bad argument: output with a path too long", run("--out", "{}/" + "x/" * 2000),
+        ("shorter",)),
     Bad("bad argument: empty output", run("--out", ""), ("--out", "variable"))]
 
 WEIGHTS = [
-    Bad("bad argument: no such weights", run("--weights", "{}/none"), ("{folder}/none", "--weights")),
+    Bad("bad argument: no such weights", run("--weights", "{}/none"),
+        ("{folder}/none", "--weights")),
     Bad("bad argument: weights in a pipe", beside(pipe, run("--weights", "{}/pipe")), ("pipe",)),
     Bad("bad argument: weights under Keras's own name",
         beside(weights("resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5"),
@@ -182,7 +185,8 @@ BASELINES = [
                                                   run("--baseline", "{}/rows.csv")),
         ("{folder}/rows.csv",)),
     Bad("bad argument: a folder without results", run("--baseline", "{}"), ("{folder}",)),
-    Bad("bad argument: a baseline in a pipe", beside(pipe, run("--baseline", "{}/pipe")), ("pipe",)),
+    Bad("bad argument: a baseline in a pipe", beside(pipe, run("--baseline", "{}/pipe")),
+        ("pipe",)),
     Bad("bad argument: a baseline of another kind", beside(other_table,
                                                            run("--baseline", "{}/rows.csv")),
         ("rows.csv",)),

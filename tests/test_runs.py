@@ -1,0 +1,261 @@
+"Runs: how they end, what a second one knows of the first, and what they say meanwhile."
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+import nbformat
+import pytest
+from skin_nb import batch, template
+from skin_nb.batch import (
+    EARLIER, batch_environment, find_notebooks, no_experiments, notebooks_folder, run_one)
+from skin_nb.commands import report_run, run_command
+from skin_nb.core import DataError
+from skin_nb.rows import result_table
+
+
+def notebook(path, *sources, tag="parameters"):
+    "Write a notebook: a title, a tagged cell, further code cells."
+    path.parent.mkdir(parents=True, exist_ok=True)
+    defaults = nbformat.v4.new_code_cell('data = ""\nout = ""\nseed = 0', metadata={"tags": [tag]})
+    cells = [nbformat.v4.new_markdown_cell("# A notebook"), defaults,
+             *map(nbformat.v4.new_code_cell, sources)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+# how a run ends
+
+SLEEP = """import os, pathlib, time
+from skin_nb.terminal import Progress
+with Progress(800, "decoding") as progress:
+    time.sleep(.6)
+    progress.update(300)
+    pathlib.Path(out, "pid").write_text(str(os.getpid()))
+    time.sleep(60)"""
+
+
+def process_state(pid):
+    "The state letter of a process and its parent; None: it is gone."
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[:2]
+    except OSError:
+        return None
+
+
+def is_alive(pid):
+    return (process_state(pid) or "Z")[0] != "Z"
+
+
+def wait_for(condition, seconds=40):
+    deadline = time.time() + seconds
+    while not condition() and time.time() < deadline:
+        time.sleep(.05)
+    return condition()
+
+
+@pytest.fixture
+def sleeper(tmp_path):
+    "A run that has come to a notebook's long sleep: the process, its folder, its descendants."
+    notebook(tmp_path / "nbs/30_sleep.ipynb", SLEEP)
+    process = subprocess.Popen(
+        ["skin_nb_run", "--out", "run"], cwd=tmp_path, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    note = tmp_path / "run/30_sleep/pid"
+    assert wait_for(lambda: note.exists() and note.read_text()), process.communicate()
+    kernel = int(note.read_text())
+    pids = [kernel, int(process_state(kernel)[1])]
+    yield process, tmp_path, pids
+    for pid in (process.pid, *pids):
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.parametrize("name, code, says", [
+    ("SIGTERM", 143, "stopped by SIGTERM"), ("SIGINT", 130, "interrupted"), ("SIGKILL", -9, "")])
+def test_whatever_ends_a_run_ends_its_notebooks(sleeper, name, code, says):
+    process, folder, pids = sleeper
+    if name == "SIGTERM":
+        time.sleep(2)  # for a line about the stage
+        second = subprocess.run(["skin_nb_run", "--out", "run"], cwd=folder, capture_output=True,
+                                text=True)
+        assert second.returncode == 2 and f"process {process.pid} on" in second.stderr
+    process.send_signal(getattr(signal, name))
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == code and says in said and "Traceback" not in said
+    assert wait_for(lambda: not any(map(is_alive, pids)), 5)
+    if name == "SIGTERM":
+        assert "1/1 30_sleep: decoding: 300/800 img" in said and "\r" not in said
+
+
+def test_a_killed_kernel_is_called_that(tmp_path):
+    notebook(tmp_path / "nbs/30_large.ipynb", "import os, signal; os.kill(os.getpid(), 9)")
+    r = subprocess.run(["skin_nb_run", "--out", "run"], cwd=tmp_path, capture_output=True,
+                       text=True)
+    assert r.returncode == 1 and "memory" in r.stdout and "--jobs" in r.stdout, r.stdout
+    assert not (tmp_path / "run/30_large/progress.json").exists()
+
+
+def test_nobody_reads_what_a_run_prints(tmp_path):
+    notebook(tmp_path / "nbs/30_sleep.ipynb", SLEEP)
+    script = "skin_nb_run --out run | head -1; echo ${PIPESTATUS[0]}"
+    r = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True,
+                       timeout=40)
+    first, code = r.stdout.splitlines()
+    assert "sample" in first and code == "141"
+    assert "Traceback" not in r.stderr and "Error" not in r.stderr
+
+
+# what a second run knows of the first
+
+@pytest.fixture
+def fake(monkeypatch):
+    "Notebooks that only leave a result; `fake.code` is their exit code."
+    def run_papermill(executed, parameters, work, env, children):
+        fake.seen.append(sorted(p.name for p in executed.parent.iterdir()))
+        if not fake.code:
+            row = dict(recipe="tiny", split="lesion", protocol="honest", accuracy=.5)
+            metrics = executed.with_name("metrics.json")
+            metrics.write_text(json.dumps(dict(rows=[row])))
+        return fake.code
+
+    def fake():
+        pass
+    fake.code = 0
+    fake.seen = []
+    monkeypatch.setattr(batch, "run_papermill", run_papermill)
+    return fake
+
+
+@pytest.fixture
+def go(tmp_path, fake):
+    "Run one notebook in a folder that stays: (state, why it ran again)."
+    path = notebook(tmp_path / "nbs/30_tiny.ipynb", "1")
+
+    def go(data="1", **parameters):
+        outcome = run_one(path, tmp_path / "run", dict(seed=0, **parameters), {}, data)
+        return outcome.state, outcome.again
+    go.path, go.folder = path, tmp_path / "run/30_tiny"
+    return go
+
+
+def test_data_that_changed_are_other_data(go, fake):
+    assert [go()[0], go()[0]] == ["done", "skipped"]
+    state, again = go(data="2")
+    assert state == "done" and "data have changed" in again
+    assert "metrics.json" not in fake.seen[-1]
+    earlier = go.folder.parent / EARLIER / "30_tiny-1"
+    assert (earlier / "metrics.json").exists() and str(EARLIER) in again
+    assert go(data="2")[0] == "skipped"
+
+
+def test_old_results_are_not_those_of_a_failed_run(go, fake):
+    go()
+    fake.code = 137
+    state, again = go(data="2")
+    assert state == "failed" and not (go.folder / "metrics.json").exists()
+    assert not list(go.folder.parent.glob("*/metrics.json"))  # nothing for the leaderboard
+
+
+@pytest.mark.parametrize("change, says", [
+    (lambda go: notebook(go.path, "2"), "notebook has changed"),
+    (lambda go: (go.folder / "done.json").write_text("{"), "damaged"),
+    (lambda go: (go.folder / "done.json").write_text("[]"), "damaged"),
+    (lambda go: (go.folder / "metrics.json").unlink(), "results were changed or deleted"),
+    (lambda go: (go.folder / "metrics.json").write_text("{}"), "results were changed")])
+def test_why_a_notebook_runs_again(go, change, says):
+    go()
+    change(go)
+    state, again = go()
+    assert state == "done" and says in again
+
+
+def test_code_of_the_package_counts(go, monkeypatch):
+    go()
+    monkeypatch.setattr(batch, "used_modules", lambda code: {"tasks.py": "other"})
+    assert "package's code has changed" in go()[1]
+
+
+def test_an_unfinished_try_is_gone_on_with(go, fake):
+    "Its checkpoints are worth keeping, unless it was another run."
+    fake.code = 1
+    go()
+    (go.folder / "fold0.ckpt.npz").touch()
+    assert "did not finish" in go()[1] and "fold0.ckpt.npz" in fake.seen[-1]
+    assert "data have changed" in go(data="2")[1] and "fold0.ckpt.npz" not in fake.seen[-1]
+
+
+def test_other_parameters_are_named(tmp_path, go):
+    go()
+    outcome = run_one(go.path, tmp_path / "run", dict(seed=5), {}, "1")
+    assert "seed 0 -> 5" in outcome.again
+
+
+# where the notebooks are
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    "A project with numbered notebooks of its own, none of them an experiment."
+    nbs = tmp_path / "project" / "nbs"
+    notebook(nbs / "01_eda.ipynb", "1", tag="other")
+    notebook(nbs / "31_model.ipynb", "1", tag="other")
+    (nbs / "32_half.ipynb").write_text('{"cells": [')
+    (nbs / "33_list.ipynb").write_text("[1, 2]")
+    (nbs / "34_odd.ipynb").write_text('{"cells": [{"source": 5}], "metadata": 7}')
+    os.mkfifo(nbs / "35_pipe.ipynb")
+    monkeypatch.chdir(nbs.parent)
+    return nbs
+
+
+def test_notebooks_of_another_project_are_not_ours(foreign, root):
+    assert notebooks_folder() == root / "nbs"
+    assert len(no_experiments(foreign)) == 5
+    notebook(foreign / "36_experiment.ipynb", "1")
+    assert notebooks_folder() == foreign
+    assert [p.name for p in find_notebooks(foreign)] == ["36_experiment.ipynb"]
+    with pytest.raises(DataError, match="32_half"):
+        find_notebooks(foreign, "32")
+
+
+def test_nothing_to_run_is_an_error(foreign, monkeypatch, capsys):
+    monkeypatch.setattr(batch, "own_notebooks", lambda: foreign / "none")
+    assert run_command([]) == 2 and run_command(["--list"]) == 2
+    assert "no experiment notebooks" in capsys.readouterr().err
+    assert not list(foreign.parent.rglob("_runs"))
+
+
+def test_a_new_recipe_goes_beside_ours(foreign, tmp_path, root, monkeypatch):
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    model = root / "nbs" / "38a_mobilenet_v2.ipynb"
+    (ours / model.name).write_bytes(model.read_bytes())
+    monkeypatch.setattr(template, "own_notebooks", lambda: ours)
+    assert template.new_recipe_command(["dense", "--backbone", "densenet121"]) == 0
+    assert (ours / "38b_dense.ipynb").exists() and not list(foreign.glob("38*"))
+
+
+# what is compared
+
+ROW = dict(recipe="tiny", network="None", task="ham10000", protocol="honest", split="lesion",
+           fold=0, seed=0, balanced_accuracy=.5, accuracy=.7, macro_f1=.5, auc=.8)
+
+
+@pytest.mark.parametrize("now, code, says", [
+    ([ROW], 0, "0 fell"),
+    ([dict(ROW, auc=None)], 1, "auc 0.800 -> nothing"),
+    ([dict(ROW, recipe="other")], 1, "4 fell")])
+def test_scores_that_are_gone_have_fallen(tmp_path, capsys, now, code, says):
+    path = tmp_path / "30_tiny" / "metrics.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(dict(rows=now)))
+    baseline = result_table([ROW])
+    assert report_run(tmp_path, [], baseline, expected=baseline) == code
+    assert says in capsys.readouterr().out
+
+
+def test_a_kernel_finds_its_environment(tmp_path):
+    env = batch_environment(tmp_path, 2)
+    assert env["TQDM_DISABLE"] == "1" and int(env["OMP_NUM_THREADS"]) >= 1
