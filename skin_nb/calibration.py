@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .balancing import Strategy
-from .core import DataError, Problem, axes, replacing, write_json
+from .core import DataError, Problem, axes, page_text, replacing, write_json
 from .evaluation import (
     bootstrap_scores, diseases, evaluate, melanoma_class, split_arrays)
 from .heads import fit_split, reduce_features
@@ -543,6 +543,7 @@ def describe_subgroups(
 ) -> str:
     "Which groups are too small to judge, and which of the others differ from all, in sentences."
     judged = _find_judged(t)
+    t = t.assign(group=t.group.map(page_text))
     lines = []
     apart = []
     for (network, column), rows in t.groupby(["network", "column"], sort=False):

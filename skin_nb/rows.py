@@ -11,7 +11,7 @@ __all__ = ['SCORES', 'ROW_KEY', 'RESULT_COLUMNS', 'PUBLISHED_CLASSES', 'PUBLISHE
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
-from .core import DataError, Problem, read_json, replacing
+from .core import DataError, Problem, page_text, read_json, replacing
 from .tasks import HAM10000, TASKS, Task
 
 # %% ../nbs/22b_rows.ipynb #6006e5df
@@ -284,4 +284,4 @@ def _chance_line(task):
 
 def _markdown(table):
     lines = [table.columns, ["---"] * table.shape[1], *table.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(page_text, line)) + " |" for line in lines)
