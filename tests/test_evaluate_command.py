@@ -1,6 +1,11 @@
-"The command that scores a saved model, from the outside."
+"The command that scores a saved model, and what it knows of the model's training."
 import json
+import shutil
+import zipfile
 import pytest
+from skin_nb.evaluate_command import evaluate_command
+from skin_nb.readers import read_any
+from skin_nb.sample import sample_folder
 from test_commands import call, class_folder
 
 
@@ -10,9 +15,7 @@ def models(tmp_path_factory):
     from dataclasses import replace
     from skin_nb.pictures import decode_images
     from skin_nb.preparation import split_by_lesion
-    from skin_nb.readers import read_any
     from skin_nb.recipe import Head, Recipe, Stage
-    from skin_nb.sample import sample_folder
     from skin_nb.tasks import as_melanoma
     from skin_nb.training import fit_recipe, save_model
     home = tmp_path_factory.mktemp("models")
@@ -30,17 +33,22 @@ def models(tmp_path_factory):
                 melanoma=train(binary, as_melanoma(table), "melanoma"))
 
 
-def evaluated(model, data, out):
+@pytest.fixture
+def evaluated(capsys):
     "Score a model on a folder: what the terminal says, the metrics, the predictions."
     import pandas as pd
-    r = call("skin_nb_evaluate", "--model", model, "--data", data, "--out", out)
-    assert r.returncode == 0, r.stdout + r.stderr
-    assert (out / "figures/confusion.png").exists()
-    metrics = json.loads((out / "metrics.json").read_text())
-    return r.stdout, metrics, pd.read_csv(out / "predictions.csv")
+
+    def score(model, data, out):
+        code = evaluate_command(["--model", str(model), "--data", str(data), "--out", str(out)])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        assert (out / "figures/confusion.png").exists()
+        metrics = json.loads((out / "metrics.json").read_text())
+        return said.out, metrics, pd.read_csv(out / "predictions.csv")
+    return score
 
 
-def test_evaluate_any_folder_and_size(models, tmp_path):
+def test_evaluate_any_folder_and_size(models, evaluated, tmp_path):
     "A model trained on the sample's layout scores pictures of another size in class folders."
     from skin_nb.tasks import HAM10000
     class_folder(tmp_path / "mine", {c: c for c in HAM10000.classes})
@@ -50,14 +58,14 @@ def test_evaluate_any_folder_and_size(models, tmp_path):
     assert (tmp_path / "out/submission.csv").exists()
 
 
-def test_evaluate_leaves_out_classes_that_the_model_lacks(models, tmp_path):
+def test_evaluate_leaves_out_classes_that_the_model_lacks(models, evaluated, tmp_path):
     class_folder(tmp_path / "mine", {"mel": "mel", "nv": "nv", "scc": "df"})
     said, record, predictions = evaluated(models["seven"], tmp_path / "mine", tmp_path / "out")
     assert "12 images" in said and "doesn't know the class: 6 of scc" in said
     assert record["left_out"] == {"scc": 6} and set(predictions.dx) == {"mel", "nv"}
 
 
-def test_evaluate_a_melanoma_model(models, tmp_path):
+def test_evaluate_a_melanoma_model(models, evaluated, tmp_path):
     class_folder(tmp_path / "mine", {"mel": "mel", "nv": "nv", "bkl": "bkl"})
     said, record, predictions = evaluated(models["melanoma"], tmp_path / "mine", tmp_path / "out")
     assert "auc" in said and "18 images" in said
@@ -88,3 +96,57 @@ def test_evaluate_refuses_what_does_not_fit(models, tmp_path):
 def test_evaluate_needs_a_model():
     r = call("skin_nb_evaluate", "--model", "none.keras", "--data", "sample")
     assert r.returncode == 2 and "none.keras" in r.stderr
+
+
+# what the model has seen
+
+def as_before(model, path):
+    "A copy of a model's file without seal and without what the model has seen."
+    with zipfile.ZipFile(model) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "skin_nb.json":
+                info = json.loads(content)
+                for key in ("seen", "seal", "graph"):
+                    del info[key]
+                content = json.dumps(info)
+            if name != "skin_nb_seen.json":
+                new.writestr(name, content)
+    return path
+
+
+def copy_pictures(table, folder):
+    "Some pictures of the sample, a folder a class, under names that say nothing."
+    for n, row in enumerate(table.itertuples()):
+        (folder / row.dx).mkdir(parents=True, exist_ok=True)
+        shutil.copy(row.path, folder / row.dx / f"image_{n}.jpg")
+
+
+def test_a_model_knows_the_pictures_that_it_was_trained_on(models, evaluated, tmp_path):
+    said, record, _ = evaluated(models["seven"], sample_folder(), tmp_path / "out")
+    seen = record["seen"]
+    assert said.startswith(f"WARNING: this model has seen {seen['seen']} of these 420 pictures")
+    assert seen["seen"] + seen["unseen"] == 420 and 250 < seen["seen"] < 380 and seen["valid"] > 20
+    assert record["metrics_not_seen"]["n"] == seen["unseen"] and "not seen" in said
+    assert record["metrics"]["n"] == 420
+
+
+def test_pictures_are_known_under_other_names(models, evaluated, tmp_path):
+    from skin_nb.preparation import split_by_lesion
+    table = split_by_lesion(read_any(sample_folder()))
+    copy_pictures(table[table.split == "train"].groupby("dx").head(3), tmp_path / "train")
+    said, record, _ = evaluated(models["seven"], tmp_path / "train", tmp_path / "out")
+    assert record["seen"]["pixels"] == record["seen"]["pictures"] == 21
+    assert "nothing honest to score" in said.splitlines()[0]
+    copy_pictures(table[table.split == "test"].groupby("dx").head(3), tmp_path / "test")
+    said, record, _ = evaluated(models["seven"], tmp_path / "test", tmp_path / "out")
+    assert record["seen"]["seen"] == 0 and "WARNING" not in said
+    assert record["metrics_not_seen"] is None
+
+
+def test_a_model_of_before_says_that_it_does_not_know(models, evaluated, tmp_path):
+    old = as_before(models["seven"], tmp_path / "old.keras")
+    class_folder(tmp_path / "mine", {"mel": "mel", "nv": "nv"})
+    said, record, _ = evaluated(old, tmp_path / "mine", tmp_path / "out")
+    assert "can't be checked" in said.splitlines()[0] and record["seen"] is None
+    assert "no seal" in said

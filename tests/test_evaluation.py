@@ -609,7 +609,7 @@ def run(tmp_path_factory):
                     head=Head(pool="flatten", dense=(8,)), scratch=True)
     model, _ = build_model(recipe, HAM10000)
     folder = tmp_path_factory.mktemp("run")
-    fit = SimpleNamespace(model=model, recipe=recipe, task=HAM10000, encoder=None)
+    fit = SimpleNamespace(model=model, recipe=recipe, task=HAM10000, encoder=None, seen={})
     save_model(fit, folder / "model.keras")
     return folder
 
