@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STILL_PICTURES', 'FORMATS', 'PICTURE_ENDINGS', 'UNREADABLE_ENDINGS', 'CONVERSIONS', 'KINDS_OF_MODES', 'ORIENTATION',
            'TURNS', 'MIN_SIDE', 'MAX_SIDE', 'MAX_PIXELS', 'WHOLE_FILE', 'FRESH_COPY', 'LARGE', 'FIRST_BYTES', 'RESIZES',
-           'is_picture', 'most_pixels', 'open_image', 'read_pixels', 'images_path', 'decode_images']
+           'is_picture', 'most_pixels', 'open_image', 'open_header', 'read_pixels', 'images_path', 'decode_images']
 
 # %% ../nbs/02a_pictures.ipynb #82f79b44
 import contextlib
@@ -286,6 +286,18 @@ def open_image(
         return _decode(path, at_least)
     except DataError:
         raise
+    except Exception as error:
+        raise _explain(path, error) from None
+
+# %% ../nbs/02a_pictures.ipynb #d7b6ea58
+def open_header(
+    path: str | Path,  # a picture in one of the `FORMATS`
+) -> Image.Image:  # to be closed; its pixels aren't read yet
+    "Open a picture for what its header says; what isn't one is a `DataError`."
+    require_file(path, WHOLE_FILE, _COPY_IT)
+    _let_pillow_open()
+    try:
+        return Image.open(path, formats=FORMATS)
     except Exception as error:
         raise _explain(path, error) from None
 

@@ -17,9 +17,8 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
-from PIL import Image
-from .core import axes, printable, require_file
-from .pictures import FORMATS, open_image
+from .core import axes, printable
+from .pictures import open_header, open_image
 from .tables import AGES, LOCALIZATIONS, SEXES, TABLE_COLUMNS
 from .tasks import HAM10000, Task, task_of
 
@@ -177,7 +176,7 @@ KNOWN_COLUMNS = {*TABLE_COLUMNS, "patient_id", "path"}
 def _names_someone(path):
     "Whether a picture's file says who, where or when."
     try:
-        with Image.open(require_file(path, "a picture"), formats=FORMATS) as im:
+        with open_header(path) as im:
             return any(tag in im.getexif() for tag in PERSONAL)
     except Exception:  # the reader complains about broken pictures
         return False
@@ -514,7 +513,7 @@ def plot_samples(
 
 # %% ../nbs/10_data_understanding.ipynb #08f7b8a9
 def _picture_size(path):
-    with Image.open(path) as im:
+    with open_header(path) as im:
         return im.size
 
 def image_sizes(
