@@ -35,7 +35,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from .core import (DataError, Problem, printable, read_json, replacing, require_file,
                           require_space, write_json)
-from .readers import ISIC_PARTS, survey
+from .readers import ISIC_PARTS, passed_over, survey
 from .terminal import Progress, add_common_options, exit_code
 
 # %% ../nbs/10a_fetch.ipynb #59d4f15f
@@ -839,10 +839,10 @@ def _check(folders):
     return 1 if wrong else 0
 
 def _check_folder(folder):
-    "Survey a folder and say what was found; the number of problems."
+    "Survey a folder and say what was found and passed over; the number of problems."
     table, problems = survey(folder)
-    for problem in problems[:_SHOWN_PROBLEMS]:
-        print(problem)
+    for line in [*problems[:_SHOWN_PROBLEMS], *map(printable, passed_over(table))]:
+        print(line)
     summary = (f"{folder}: {len(table):,} images of {table.lesion_id.nunique():,} lesions, "
                f"{len(problems)} problems")
     if len(problems) > _SHOWN_PROBLEMS:

@@ -248,7 +248,9 @@ def test_problems_are_reported(dataverse, tmp_path, capsys):
     publish(dataverse, entries)
     assert fetch_from(dataverse, tmp_path / "set") == 1
     printed = capsys.readouterr().out
-    assert "which has no file" in printed and "skin_nb_check lists them all" in printed
+    assert "row 2 and 9 more: found image ISIC_0024308, which has no file" in printed
+    assert "ISIC_9.jpg: found a picture without a row" in printed and "2 problems" in printed
+    assert "passed over" in printed and "folders of masks" in printed
 
 def test_no_dataverse_there(server, tmp_path, capsys):
     assert fetch_from(server, tmp_path) == 2

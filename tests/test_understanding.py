@@ -148,12 +148,12 @@ WHOLE_MAPPING = dict(MAPPING, lesion_id="lesion", age="years", sex="gender", loc
 
 def test_own_table(tmp_path):
     own(tmp_path, [("p1.JPG", "melanoma", "L1", 51, "F", "left ear"),
-                   ("sub/p2.jpg", "Naevus", "L1", "", "m", ""),
+                   ("sub/p2.jpg", "Naevus", "L3", "", "m", ""),
                    ("p3", "DF", "L2", 70, "", "back")], WHOLE_MAPPING)
     table = quietly(read_own_table, tmp_path)
     assert table.image_id.tolist() == ["p1", "p2", "p3"]
     assert table.dx.tolist() == ["mel", "nv", "df"]
-    assert table.lesion_id.tolist() == ["L1", "L1", "L2"]
+    assert table.lesion_id.tolist() == ["L1", "L3", "L2"]
     assert table.sex.tolist() == ["female", "male", "unknown"]
     assert table.localization.tolist() == ["left ear", "unknown", "back"]
     assert table.age.fillna(-1).tolist() == [51, -1, 70]
@@ -169,10 +169,10 @@ def test_own_table_without_lesions(tmp_path):
 
 @pytest.mark.parametrize("mapping, text", [
     (dict(MAPPING, age="jahre"), "no column jahre"),
-    (dict(image_id="file"), "image_id and dx"),
+    (dict(image_id="file"), "no column dx"),
     (dict(MAPPING, colour="x"), "the keys"),
     ([1], "no object"),
-    (dict(MAPPING, table="other.csv"), "0 tables")])
+    (dict(MAPPING, table="other.csv"), "other.csv: found no such file")])
 def test_own_table_broken(tmp_path, mapping, text):
     own(tmp_path, [("p1.jpg", "wart")], mapping)
     with warnings.catch_warnings(record=True):
