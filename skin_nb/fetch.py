@@ -13,6 +13,7 @@ __all__ = ['LICENCE', 'TERMS', 'TIMEOUT', 'PATIENCE', 'LEAST_RATE', 'LONGEST', '
 import argparse
 import contextlib
 import csv
+import errno
 import hashlib
 import json
 import lzma
@@ -553,7 +554,13 @@ def _bad_archive(archive, found):
 
 # %% ../nbs/10a_fetch.ipynb #b189e62e
 _DAMAGE = (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError,
-           RuntimeError, ValueError, OverflowError, IndexError, struct.error)
+           RuntimeError, ValueError, OverflowError, IndexError, struct.error, MemoryError)
+
+def _is_damage(error):
+    "Whether an error comes from an archive's bytes, not from the disk."
+    if isinstance(error, OSError):  # of bz2, or of a seek to before the beginning
+        return error.filename is None and error.errno in (None, errno.EINVAL)
+    return isinstance(error, _DAMAGE) and not isinstance(error, DataError)
 
 def unpack(
     archive: str | Path,  # zip
@@ -573,10 +580,11 @@ def unpack(
                 tmp.mkdir()
                 for path, info in wanted.items():
                     _extract(z, info, tmp / path)
-    except DataError:
-        raise
-    except _DAMAGE as e:
-        raise DataError(_bad_archive(archive, f"no archive, or a damaged one ({e})")) from None
+    except Exception as e:
+        if not _is_damage(e):
+            raise
+        found = f"no archive, or a damaged one ({e or type(e).__name__})"
+        raise DataError(_bad_archive(archive, found)) from None
 
 def _wanted(archive, members, own_name):
     "Path below the target -> member, for the files that are unpacked."
