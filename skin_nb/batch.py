@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['NUMBERED', 'FIRST_EXPERIMENT', 'NOT_IN_A_BATCH', 'KERNEL', 'KERNEL_CONFIG', 'PAPERMILL_PROGRAM', 'IMPORT', 'CHANGES',
            'EARLIER', 'notebook_number', 'notebook_cells', 'parameter_names', 'no_experiments', 'own_notebooks',
-           'notebooks_folder', 'find_notebooks', 'copy_notebook', 'batch_environment', 'run_papermill', 'last_error',
-           'used_modules', 'describe_change', 'why_again', 'Outcome', 'reads_other_runs', 'run_one', 'RunDisplay',
-           'describe_outcome', 'run_notebooks', 'belongs_to', 'expected_rows', 'compare_runs']
+           'notebooks_folder', 'find_notebooks', 'copy_notebook', 'batch_environment', 'execute_notebook',
+           'run_papermill', 'last_error', 'used_modules', 'describe_change', 'why_again', 'Outcome', 'reads_other_runs',
+           'run_one', 'RunDisplay', 'describe_outcome', 'run_notebooks', 'belongs_to', 'expected_rows', 'compare_runs']
 
 # %% ../nbs/25_batch_runs.ipynb #7051a191
 import ast
@@ -24,10 +24,11 @@ from pathlib import Path
 import skin_nb
 from .core import (DataError, Problem, content_key, printable, read_json, replacing,
                           require_file, write_json)
-from .processes import Children, explain_death, stopping_is_an_exception
+from .processes import (Children, end_group, end_with_command, explain_death,
+                               stopping_is_an_exception)
 from .terminal import bars, describe_progress, read_progress
 
-# %% ../nbs/25_batch_runs.ipynb #89ecb823
+# %% ../nbs/25_batch_runs.ipynb #a600d023
 NUMBERED = "[0-9][0-9]*_*.ipynb"  # file names of notebooks that have a place in the order
 
 def notebook_number(
@@ -85,7 +86,7 @@ def parameter_names(
         raise DataError(Problem(str(path), None, f"a parameters cell that isn't Python ({error})",
                                 "assignments", "Correct the cell.")) from None
 
-# %% ../nbs/25_batch_runs.ipynb #6cd9e54d
+# %% ../nbs/25_batch_runs.ipynb #8c488ba3
 FIRST_EXPERIMENT = 30  # notebooks with smaller numbers are the library
 
 def _numbered(folder):
@@ -108,7 +109,7 @@ def no_experiments(
     reasons = {path: _why_no_experiment(path) for path in _numbered(folder)}
     return {path: reason for path, reason in reasons.items() if reason}
 
-# %% ../nbs/25_batch_runs.ipynb #ea976ca8
+# %% ../nbs/25_batch_runs.ipynb #5e0f6905
 def own_notebooks() -> Path:
     "Where this project's notebooks are in a checkout: beside the package."
     return Path(skin_nb.__file__).resolve().parent.parent / "nbs"
@@ -215,30 +216,46 @@ def batch_environment(
     env.update(_shared_threads(jobs))
     return env
 
+# %% ../nbs/25_batch_runs.ipynb #f462bdbd
+def _watch_kernels():
+    "The exit codes of this process's kernels as they become known: pid -> code, None: it lives."
+    from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+    codes = {}
+    poll = LocalProvisioner.poll
+
+    async def noting_poll(self):
+        code = await poll(self)
+        codes[self.pid] = code
+        return code
+
+    LocalProvisioner.poll = noting_poll
+    return codes
+
+def execute_notebook(
+    notebook: str,  # file name; executed in place, with the parameters in parameters.json
+    folder: str,  # working directory of the notebook
+) -> int:  # exit code; above 128 where a signal killed the kernel
+    "The work of a process that `run_papermill` starts."
+    end_with_command()
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    codes = _watch_kernels()
+    try:
+        papermill.execute_notebook(notebook, notebook, read_json("parameters.json"),
+                                   kernel_name="python3", cwd=folder, progress_bar=False,
+                                   iopub_timeout=600)
+    except DeadKernelError:
+        signals = [-code for code in codes.values() if code and code < 0]
+        return 128 + signals[0] if signals else 1
+    finally:
+        for pid in codes:
+            end_group(pid)
+    return 0
+
 # %% ../nbs/25_batch_runs.ipynb #eb96837b
-PAPERMILL_PROGRAM = """
-import json, sys
-from skin_nb.processes import end_with_parent
-end_with_parent(int(sys.argv[3]))
-import papermill
-from jupyter_client.provisioning.local_provisioner import LocalProvisioner
-from nbclient.exceptions import DeadKernelError
-notebook, folder = sys.argv[1:3]
-codes = []
-poll = LocalProvisioner.poll
-
-async def noting_poll(self):
-    codes.append(await poll(self))
-    return codes[-1]
-
-LocalProvisioner.poll = noting_poll
-parameters = json.load(open('parameters.json'))
-try:
-    papermill.execute_notebook(notebook, notebook, parameters, kernel_name='python3', cwd=folder,
-                               progress_bar=False, iopub_timeout=600)
-except DeadKernelError:
-    signals = [-code for code in codes if code and code < 0]
-    sys.exit(128 + signals[0] if signals else 1)
+PAPERMILL_PROGRAM = """import sys
+from skin_nb.batch import execute_notebook
+sys.exit(execute_notebook(*sys.argv[1:]))
 """
 
 def run_papermill(
@@ -251,9 +268,8 @@ def run_papermill(
     "Execute a notebook under papermill; its chatter goes to `papermill.log` beside it."
     write_json(notebook.with_name("parameters.json"), parameters)
     command = [sys.executable, "-c", PAPERMILL_PROGRAM, notebook.name, str(work)]
-    return (children or Children()).run([*command, str(os.getpid())],
-                                        notebook.with_name("papermill.log"),
-                                        cwd=notebook.parent, env=env)
+    log = notebook.with_name("papermill.log")
+    return (children or Children()).run(command, log, cwd=notebook.parent, env=env)
 
 # %% ../nbs/25_batch_runs.ipynb #c0a357a3
 def _first_traceback(notebook):
@@ -278,7 +294,7 @@ def last_error(
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return "\n".join([line for line in plain.splitlines() if line.strip()][-lines:])
 
-# %% ../nbs/25_batch_runs.ipynb #49a83e86
+# %% ../nbs/25_batch_runs.ipynb #5a3df73f
 IMPORT = re.compile(r"^\s*from\s+(?:skin_nb)?\.*([\w.]*)\s+import\s+\(?([\w, ]+)", re.M)
 
 def _imported_modules(source):
@@ -304,7 +320,7 @@ def used_modules(
                 waiting += _imported_modules(found[str(file)])
     return {str(Path(file).relative_to(package)): found[file] for file in sorted(found)}
 
-# %% ../nbs/25_batch_runs.ipynb #aab92776
+# %% ../nbs/25_batch_runs.ipynb #143ca369
 def _record(path, parameters, data):
     "What decides how a notebook ends."
     sources = [source for _, source, _ in notebook_cells(path)]
@@ -327,7 +343,7 @@ def _results_key(folder):
     metrics = folder / "metrics.json"
     return content_key(metrics.read_bytes()) if metrics.is_file() else None
 
-# %% ../nbs/25_batch_runs.ipynb #dfce6984
+# %% ../nbs/25_batch_runs.ipynb #eb335323
 CHANGES = {  # key of a record -> what it means if it differs
     "source": "the notebook has changed since",
     "data": "the data have changed since",
@@ -355,7 +371,7 @@ def _short(value):
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"…{text[-39:]}"
 
-# %% ../nbs/25_batch_runs.ipynb #5e891489
+# %% ../nbs/25_batch_runs.ipynb #93a57a59
 EARLIER = "_earlier"  # folder of a run for what is no longer true of it
 
 def _set_aside(folder):
@@ -448,7 +464,7 @@ def run_one(
                dict(record, results=results, seconds=round(seconds, 1)))
     return Outcome(path.stem, "done", seconds, executed, again=again)
 
-# %% ../nbs/25_batch_runs.ipynb #75da2130
+# %% ../nbs/25_batch_runs.ipynb #755bf7bb
 class RunDisplay:
     "Shows which notebooks are running, and what each has come to."
     def __init__(self,
@@ -531,7 +547,7 @@ def _report(outcome, display):
     display.clear()
     print(describe_outcome(outcome), flush=True)
 
-# %% ../nbs/25_batch_runs.ipynb #2fd3771a
+# %% ../nbs/25_batch_runs.ipynb #0787b99f
 def _run_group(run_notebook, group, jobs, display, children):
     "Run notebooks, up to `jobs` at a time, and report each as soon as it has ended."
     def work(path):
@@ -583,7 +599,7 @@ def run_notebooks(
     display.clear()
     return sorted(outcomes, key=lambda outcome: outcome.notebook)
 
-# %% ../nbs/25_batch_runs.ipynb #1c322980
+# %% ../nbs/25_batch_runs.ipynb #1ec298ac
 def belongs_to(
     recipe: str,  # name in a result row
     notebook: str,  # name without suffix, such as "31_efficientnet_b0"
