@@ -8,6 +8,7 @@ __all__ = ['METRICS', 'GROUPS', 'COLOURS', 'HAM10000', 'ISIC2019', 'MELANOMA', '
            'fit_to_task', 'task_to_dict', 'task_from_dict']
 
 # %% ../nbs/00a_tasks.ipynb #ad391896
+import re
 from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
@@ -77,8 +78,17 @@ class Task:
 def _one_of(names):
     return "one of " + ", ".join(names)
 
-def _refuse(name, found, expected):
-    raise DataError(Problem(f"task {name}", None, found, expected, "Correct the task."))
+def _refuse(name, found, expected, fix="Correct the task."):
+    raise DataError(Problem(f"task {name}", None, found, expected, fix))
+
+# what a spreadsheet computes, a page takes for markup and a figure for a formula
+_ODD_CLASS = re.compile(r"^[=+@-]|[<>|`$\\]")
+
+def _check_class_names(task):
+    for name in map(str, task.classes):
+        if _ODD_CLASS.search(name) or not name.isprintable():
+            _refuse(task.name, f"class {name!r}", "letters, digits, blanks and the like",
+                    "Rename the class, in the table or with classes in columns.json.")
 
 def _check_task(task):
     "Raise a `DataError` for a task that can't be."
@@ -86,6 +96,7 @@ def _check_task(task):
         _refuse(task.name, f"{len(task.classes)} classes", "two at least")
     if len(set(task.classes)) < len(task.classes):
         _refuse(task.name, "a class twice in " + ", ".join(task.classes), "every class once")
+    _check_class_names(task)
     if not set(task.malignant) <= set(task.classes):
         _refuse(task.name, "malignant: " + ", ".join(task.malignant), "some of its classes")
     if task.group not in GROUPS:
