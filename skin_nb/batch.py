@@ -28,7 +28,7 @@ from .processes import (Children, end_group, end_with_command, explain_death,
                                stopping_is_an_exception)
 from .terminal import bars, describe_progress, read_progress
 
-# %% ../nbs/25_batch_runs.ipynb #a600d023
+# %% ../nbs/25_batch_runs.ipynb #70775658
 NUMBERED = "[0-9][0-9]*_*.ipynb"  # file names of notebooks that have a place in the order
 
 def notebook_number(
@@ -86,7 +86,7 @@ def parameter_names(
         raise DataError(Problem(str(path), None, f"a parameters cell that isn't Python ({error})",
                                 "assignments", "Correct the cell.")) from None
 
-# %% ../nbs/25_batch_runs.ipynb #8c488ba3
+# %% ../nbs/25_batch_runs.ipynb #19f67ebc
 FIRST_EXPERIMENT = 30  # notebooks with smaller numbers are the library
 
 def _numbered(folder):
@@ -109,7 +109,7 @@ def no_experiments(
     reasons = {path: _why_no_experiment(path) for path in _numbered(folder)}
     return {path: reason for path, reason in reasons.items() if reason}
 
-# %% ../nbs/25_batch_runs.ipynb #5e0f6905
+# %% ../nbs/25_batch_runs.ipynb #17fbed57
 def own_notebooks() -> Path:
     "Where this project's notebooks are in a checkout: beside the package."
     return Path(skin_nb.__file__).resolve().parent.parent / "nbs"
@@ -216,7 +216,7 @@ def batch_environment(
     env.update(_shared_threads(jobs))
     return env
 
-# %% ../nbs/25_batch_runs.ipynb #f462bdbd
+# %% ../nbs/25_batch_runs.ipynb #4f4f1e28
 def _watch_kernels():
     "The exit codes of this process's kernels as they become known: pid -> code, None: it lives."
     from jupyter_client.provisioning.local_provisioner import LocalProvisioner
@@ -254,8 +254,8 @@ def execute_notebook(
 
 # %% ../nbs/25_batch_runs.ipynb #eb96837b
 PAPERMILL_PROGRAM = """import sys
-from skin_nb.batch import execute_notebook
-sys.exit(execute_notebook(*sys.argv[1:]))
+from skin_nb import batch
+sys.exit(batch.execute_notebook(*sys.argv[1:]))
 """
 
 def run_papermill(
@@ -294,7 +294,7 @@ def last_error(
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return "\n".join([line for line in plain.splitlines() if line.strip()][-lines:])
 
-# %% ../nbs/25_batch_runs.ipynb #5a3df73f
+# %% ../nbs/25_batch_runs.ipynb #2a279da5
 IMPORT = re.compile(r"^\s*from\s+(?:skin_nb)?\.*([\w.]*)\s+import\s+\(?([\w, ]+)", re.M)
 
 def _imported_modules(source):
@@ -320,7 +320,7 @@ def used_modules(
                 waiting += _imported_modules(found[str(file)])
     return {str(Path(file).relative_to(package)): found[file] for file in sorted(found)}
 
-# %% ../nbs/25_batch_runs.ipynb #143ca369
+# %% ../nbs/25_batch_runs.ipynb #8c699dc5
 def _record(path, parameters, data):
     "What decides how a notebook ends."
     sources = [source for _, source, _ in notebook_cells(path)]
@@ -343,7 +343,7 @@ def _results_key(folder):
     metrics = folder / "metrics.json"
     return content_key(metrics.read_bytes()) if metrics.is_file() else None
 
-# %% ../nbs/25_batch_runs.ipynb #eb335323
+# %% ../nbs/25_batch_runs.ipynb #c43d249a
 CHANGES = {  # key of a record -> what it means if it differs
     "source": "the notebook has changed since",
     "data": "the data have changed since",
@@ -371,7 +371,7 @@ def _short(value):
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"…{text[-39:]}"
 
-# %% ../nbs/25_batch_runs.ipynb #93a57a59
+# %% ../nbs/25_batch_runs.ipynb #1dfb5bd5
 EARLIER = "_earlier"  # folder of a run for what is no longer true of it
 
 def _set_aside(folder):
@@ -464,7 +464,7 @@ def run_one(
                dict(record, results=results, seconds=round(seconds, 1)))
     return Outcome(path.stem, "done", seconds, executed, again=again)
 
-# %% ../nbs/25_batch_runs.ipynb #755bf7bb
+# %% ../nbs/25_batch_runs.ipynb #e18ef935
 class RunDisplay:
     "Shows which notebooks are running, and what each has come to."
     def __init__(self,
@@ -475,7 +475,7 @@ class RunDisplay:
                  ):
         self.run = run
         self.names = names
-        self.stream = stream or sys.stderr
+        self.stream = stream or sys.stderr or open(os.devnull, "w")  # there may be none
         self.every = every
         self.running = {}  # name -> begun, seconds since 1970
         self._is_terminal = self.stream.isatty()
@@ -547,7 +547,7 @@ def _report(outcome, display):
     display.clear()
     print(describe_outcome(outcome), flush=True)
 
-# %% ../nbs/25_batch_runs.ipynb #0787b99f
+# %% ../nbs/25_batch_runs.ipynb #79b79981
 def _run_group(run_notebook, group, jobs, display, children):
     "Run notebooks, up to `jobs` at a time, and report each as soon as it has ended."
     def work(path):
@@ -599,7 +599,7 @@ def run_notebooks(
     display.clear()
     return sorted(outcomes, key=lambda outcome: outcome.notebook)
 
-# %% ../nbs/25_batch_runs.ipynb #1ec298ac
+# %% ../nbs/25_batch_runs.ipynb #4b23b7a6
 def belongs_to(
     recipe: str,  # name in a result row
     notebook: str,  # name without suffix, such as "31_efficientnet_b0"

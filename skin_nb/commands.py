@@ -46,7 +46,7 @@ def describe_sample(
         return ""
     return '"sample" means the embedded one; the folder of this name is ./sample'
 
-# %% ../nbs/25a_commands.ipynb #cd82e869
+# %% ../nbs/25a_commands.ipynb #76f09afe
 @contextlib.contextmanager
 def notes_for_people():
     "Within the block a warning of this package is a line on the error stream."
@@ -61,7 +61,7 @@ def _print_note(usual, message, category, *place):
     else:
         usual(message, category, *place)
 
-# %% ../nbs/25a_commands.ipynb #afa3c79d
+# %% ../nbs/25a_commands.ipynb #c0b4c0b8
 @dataclass(frozen=True)
 class FoundData:
     "Data that can be read."
@@ -190,7 +190,7 @@ def run_parser() -> argparse.ArgumentParser:
     add_options(parser, RUN_OPTIONS)
     return parser
 
-# %% ../nbs/25a_commands.ipynb #b1ca1ffd
+# %% ../nbs/25a_commands.ipynb #191c8239
 @dataclass(frozen=True)
 class RunPlan:
     "What a run will do."
@@ -228,7 +228,7 @@ def plan_run(
                       seed=arguments.seed, folds=folds)
     return RunPlan(notebooks, run, data, parameters, arguments.jobs, missing, baseline)
 
-# %% ../nbs/25a_commands.ipynb #04128eba
+# %% ../nbs/25a_commands.ipynb #1058c3f7
 def networks_of(
     path: Path,  # experiment notebook
 ) -> list:  # names
@@ -246,7 +246,7 @@ def _missing_weights(notebooks, weights, is_explicit):
         raise DataError(*problems)
     return problems
 
-# %% ../nbs/25a_commands.ipynb #989295ab
+# %% ../nbs/25a_commands.ipynb #b6e7f43d
 HAM10000_IMAGES = 10015  # that the committed results were made with
 
 def recorded_seconds(
@@ -282,7 +282,7 @@ def describe_cost(
     text = f"about {minutes:,} min of training on the machine of the committed results"
     return text + (f"; not known for {unknown}" if unknown else "")
 
-# %% ../nbs/25a_commands.ipynb #a80a7e34
+# %% ../nbs/25a_commands.ipynb #ccac375a
 WEIGHTS_IN_WORDS = {"": "random, but for those that come with the package", "random": "random",
                     "imagenet": "imagenet, downloaded where they are not there yet"}
 
@@ -361,7 +361,7 @@ def _print_leaderboard(rows):
     else:
         print("\nNo result rows in this run.")
 
-# %% ../nbs/25a_commands.ipynb #dfb3c093
+# %% ../nbs/25a_commands.ipynb #2326d878
 def _describe_fall(score):
     "One score that fell, in a line of a terminal."
     now = "nothing" if score.now != score.now else f"{score.now:.3f}"  # NaN is not itself
@@ -450,7 +450,7 @@ def _suggest(arguments):
     path = write_suggestion(open_data(arguments.folder))
     print(f"{path}\nRead it, correct what was guessed wrongly, and check the folder again.")
 
-# %% ../nbs/25a_commands.ipynb #0b94cb85
+# %% ../nbs/25a_commands.ipynb #2843be8a
 def _print_quality(table):
     from skin_nb.understanding import format_quality, quality_checks
     print(format_quality(quality_checks(table)))
