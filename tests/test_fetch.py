@@ -9,9 +9,13 @@ import stat
 import sys
 import threading
 import zipfile
+from dataclasses import replace
 import pytest
+from filelock import FileLock
+from skin_nb import fetch as module
 from skin_nb.core import DataError
-from skin_nb.fetch import DOI, WANTED, File, download, fetch, fetch_command, unpack
+from skin_nb.fetch import (
+    DOI, ISIC_GROUP_COLUMNS, WANTED, File, download, fetch, fetch_command, unpack)
 from skin_nb.readers import read_ham10000
 from skin_nb.sample import write_ham10000
 
@@ -184,6 +188,56 @@ def test_no_room(server, tmp_path):
     refused(lambda: fetch([huge], tmp_path), "free space", "Make room")
     assert server.asked == []
 
+def test_a_slow_server_is_left_and_taken_up_again(server, tmp_path, monkeypatch):
+    "What came before a transfer was given up is kept, and only the rest is asked for."
+    monkeypatch.setattr(module, "PATIENCE", 1e-9)  # every block comes too late
+    monkeypatch.setattr(module, "LEAST_RATE", 1e18)
+    monkeypatch.setattr(module, "_BLOCK", 50_000)
+    file = server.file("a.bin", CONTENT)
+    refused(lambda: download(file, tmp_path), "bytes a second", "what has arrived is kept")
+    kept = (tmp_path / "a.bin.part").stat().st_size
+    assert 0 < kept < len(CONTENT) and len(server.asked) == 1
+    monkeypatch.undo()
+    assert download(file, tmp_path).read_bytes() == CONTENT
+    assert server.asked[-1] == ("/a.bin", kept)
+
+def test_login_page_in_place_of_a_table(server, tmp_path):
+    page = server.file("ISIC2018_Task3_Training_LesionGroupings.csv", b"<html>Please log in</html>", "")
+    table = replace(page, size=None, columns=ISIC_GROUP_COLUMNS)
+    refused(lambda: fetch([table], tmp_path), "LesionGroupings.csv", "Please log in", "isn't kept")
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+    server.files["/" + table.name] = b"\xef\xbb\xbfimage,lesion_id,diagnosis_confirm_type\r\n"
+    fetch([table], tmp_path)
+    assert (tmp_path / table.name).read_bytes().startswith(b"\xef\xbb\xbfimage")
+
+def test_size_that_was_announced(server, tmp_path):
+    file = replace(server.file("a.bin", CONTENT, ""), size=150_000)
+    refused(lambda: download(file, tmp_path), "200,000 bytes", "150,000 bytes")
+    assert names_below(tmp_path) == []
+
+def test_two_calls_at_once(server, tmp_path):
+    (tmp_path / ".download").mkdir()
+    with FileLock(tmp_path / ".download" / "lock"):
+        refused(lambda: fetch([server.file("a.bin", CONTENT)], tmp_path), "another skin_nb_fetch")
+    assert server.asked == []
+    fetch([server.file("a.bin", CONTENT)], tmp_path)
+    assert names_below(tmp_path) == ["a.bin", "fetched.json"]
+
+def test_what_is_hidden_in_an_archive_is_left_out_and_said(tmp_path):
+    members = {"a.jpg": "A", "._a.jpg": "x", "__MACOSX/a.jpg": "x", "b/.DS_Store": "x"}
+    (tmp_path / "a.zip").write_bytes(archive(**members))
+    with pytest.warns(UserWarning, match=r"left out \(3\)"):
+        unpack(tmp_path / "a.zip", tmp_path / "a")
+    assert names_below(tmp_path / "a") == ["a.jpg"]
+
+def test_a_limit_can_be_raised(tmp_path, monkeypatch):
+    (tmp_path / "a.zip").write_bytes(archive(**{"a.txt": "A" * 20_000}))
+    monkeypatch.setenv("SKIN_NB_MAX_GB", "0.00001")
+    refused(lambda: unpack(tmp_path / "a.zip", tmp_path / "a"), "SKIN_NB_MAX_GB")
+    monkeypatch.setenv("SKIN_NB_MAX_GB", "0.001")
+    unpack(tmp_path / "a.zip", tmp_path / "a")
+    assert (tmp_path / "a" / "a.txt").stat().st_size == 20_000
+
 # the whole command
 
 @pytest.fixture(scope="module")
@@ -234,6 +288,11 @@ def test_ham10000(dataverse, ham, tmp_path, capsys):
     dataverse.asked.clear()
     assert fetch_from(dataverse, tmp_path / "set") == 0
     assert dataverse.asked == [] and "there already" in capsys.readouterr().out
+    (tmp_path / "set" / "HAM10000_metadata.csv").unlink()
+    assert fetch_from(dataverse, tmp_path / "set") == 0
+    assert "lacks HAM10000_metadata.csv" in capsys.readouterr().out
+    asked = [path for path, _ in dataverse.asked]
+    assert len(asked) == 2 and asked[1] == "/api/access/datafile/5?format=original"
 
 def test_wrong_checksum_of_a_part(dataverse, tmp_path, capsys):
     dataverse.files["/api/access/datafile/10"] = archive(**{"ISIC_1.jpg": "other"})
@@ -292,6 +351,10 @@ def test_kaggle(ham, tmp_path, monkeypatch, capsys):
     assert fetch_command(call) == 2 and "no credentials" in capsys.readouterr().err
     monkeypatch.setenv("KAGGLE_USERNAME", "me")
     monkeypatch.setenv("KAGGLE_KEY", "key")
+    (out / "HAM10000_metadata.csv").write_text("mine")
+    assert fetch_command(call) == 2 and "Move it away" in capsys.readouterr().err
+    assert (out / "HAM10000_metadata.csv").read_text() == "mine"
+    (out / "HAM10000_metadata.csv").unlink()
     assert fetch_command(call) == 0 and len(read_ham10000(out)) == 21
     assert sorted(p.name for p in out.iterdir()) == [
         "HAM10000_images_part_1", "HAM10000_images_part_2", "HAM10000_metadata.csv", "fetched.json"]
