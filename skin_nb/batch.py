@@ -28,7 +28,7 @@ from .processes import (Children, end_group, end_with_command, explain_death,
                                stopping_is_an_exception)
 from .terminal import bars, describe_progress, read_progress
 
-# %% ../nbs/25_batch_runs.ipynb #70775658
+# %% ../nbs/25_batch_runs.ipynb #548112b3
 NUMBERED = "[0-9][0-9]*_*.ipynb"  # file names of notebooks that have a place in the order
 
 def notebook_number(
@@ -86,7 +86,7 @@ def parameter_names(
         raise DataError(Problem(str(path), None, f"a parameters cell that isn't Python ({error})",
                                 "assignments", "Correct the cell.")) from None
 
-# %% ../nbs/25_batch_runs.ipynb #19f67ebc
+# %% ../nbs/25_batch_runs.ipynb #c27629fb
 FIRST_EXPERIMENT = 30  # notebooks with smaller numbers are the library
 
 def _numbered(folder):
@@ -109,7 +109,7 @@ def no_experiments(
     reasons = {path: _why_no_experiment(path) for path in _numbered(folder)}
     return {path: reason for path, reason in reasons.items() if reason}
 
-# %% ../nbs/25_batch_runs.ipynb #17fbed57
+# %% ../nbs/25_batch_runs.ipynb #5e2e4b29
 def own_notebooks() -> Path:
     "Where this project's notebooks are in a checkout: beside the package."
     return Path(skin_nb.__file__).resolve().parent.parent / "nbs"
@@ -117,13 +117,21 @@ def own_notebooks() -> Path:
 def _has_experiments(folder):
     return any(not _why_no_experiment(path) for path in _numbered(folder))
 
+def _current_folder():
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise DataError(Problem("the current folder", None, "that it has been deleted",
+                                "a folder", "Change to another one.")) from None
+
 def notebooks_folder() -> Path:  # folder with experiment notebooks
     "Where the notebooks are: `nbs/` here, this very folder, or beside the package."
-    for folder in (Path.cwd() / "nbs", Path.cwd(), own_notebooks()):
+    here = _current_folder()
+    for folder in (here / "nbs", here, own_notebooks()):
         if _has_experiments(folder):
             return folder
     raise DataError(Problem(
-        str(Path.cwd()), None, "no experiment notebooks",
+        str(here), None, "no experiment notebooks",
         f"numbers from {FIRST_EXPERIMENT} and a cell tagged parameters, in nbs/, in this very "
         f"folder or in {own_notebooks()}", "Call the command in a checkout of the project."))
 
@@ -216,7 +224,7 @@ def batch_environment(
     env.update(_shared_threads(jobs))
     return env
 
-# %% ../nbs/25_batch_runs.ipynb #4f4f1e28
+# %% ../nbs/25_batch_runs.ipynb #3e2d4d6e
 def _watch_kernels():
     "The exit codes of this process's kernels as they become known: pid -> code, None: it lives."
     from jupyter_client.provisioning.local_provisioner import LocalProvisioner
@@ -294,7 +302,7 @@ def last_error(
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return "\n".join([line for line in plain.splitlines() if line.strip()][-lines:])
 
-# %% ../nbs/25_batch_runs.ipynb #2a279da5
+# %% ../nbs/25_batch_runs.ipynb #d246d4d6
 IMPORT = re.compile(r"^\s*from\s+(?:skin_nb)?\.*([\w.]*)\s+import\s+\(?([\w, ]+)", re.M)
 
 def _imported_modules(source):
@@ -320,13 +328,13 @@ def used_modules(
                 waiting += _imported_modules(found[str(file)])
     return {str(Path(file).relative_to(package)): found[file] for file in sorted(found)}
 
-# %% ../nbs/25_batch_runs.ipynb #8c699dc5
+# %% ../nbs/25_batch_runs.ipynb #c87b44df
 def _record(path, parameters, data):
-    "What decides how a notebook ends."
-    sources = [source for _, source, _ in notebook_cells(path)]
-    code = "\n".join(source for kind, source, _ in notebook_cells(path) if kind == "code")
-    return dict(source=content_key(sources), parameters=parameters, data=data,
-                package=content_key(used_modules(code)))
+    "What decides how a notebook ends; prose doesn't."
+    code = [source for kind, source, _ in notebook_cells(path) if kind == "code"]
+    used = used_modules("\n".join(code))
+    return dict(source=content_key(code), parameters=parameters, data=data,
+                package=content_key(used))
 
 def _read_record(file):
     "A record of an earlier try; None where there is none, empty where it is damaged."
@@ -343,9 +351,9 @@ def _results_key(folder):
     metrics = folder / "metrics.json"
     return content_key(metrics.read_bytes()) if metrics.is_file() else None
 
-# %% ../nbs/25_batch_runs.ipynb #c43d249a
+# %% ../nbs/25_batch_runs.ipynb #d135af3f
 CHANGES = {  # key of a record -> what it means if it differs
-    "source": "the notebook has changed since",
+    "source": "the notebook's code has changed since",
     "data": "the data have changed since",
     "package": "the package's code has changed since",
     "results": "its results were changed or deleted"}
@@ -371,7 +379,7 @@ def _short(value):
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"…{text[-39:]}"
 
-# %% ../nbs/25_batch_runs.ipynb #1dfb5bd5
+# %% ../nbs/25_batch_runs.ipynb #16889460
 EARLIER = "_earlier"  # folder of a run for what is no longer true of it
 
 def _set_aside(folder):
@@ -464,7 +472,7 @@ def run_one(
                dict(record, results=results, seconds=round(seconds, 1)))
     return Outcome(path.stem, "done", seconds, executed, again=again)
 
-# %% ../nbs/25_batch_runs.ipynb #e18ef935
+# %% ../nbs/25_batch_runs.ipynb #26e6f001
 class RunDisplay:
     "Shows which notebooks are running, and what each has come to."
     def __init__(self,
@@ -547,7 +555,7 @@ def _report(outcome, display):
     display.clear()
     print(describe_outcome(outcome), flush=True)
 
-# %% ../nbs/25_batch_runs.ipynb #79b79981
+# %% ../nbs/25_batch_runs.ipynb #93da3a8b
 def _run_group(run_notebook, group, jobs, display, children):
     "Run notebooks, up to `jobs` at a time, and report each as soon as it has ended."
     def work(path):
@@ -599,7 +607,7 @@ def run_notebooks(
     display.clear()
     return sorted(outcomes, key=lambda outcome: outcome.notebook)
 
-# %% ../nbs/25_batch_runs.ipynb #4b23b7a6
+# %% ../nbs/25_batch_runs.ipynb #762dcffa
 def belongs_to(
     recipe: str,  # name in a result row
     notebook: str,  # name without suffix, such as "31_efficientnet_b0"

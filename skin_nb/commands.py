@@ -46,7 +46,7 @@ def describe_sample(
         return ""
     return '"sample" means the embedded one; the folder of this name is ./sample'
 
-# %% ../nbs/25a_commands.ipynb #76f09afe
+# %% ../nbs/25a_commands.ipynb #98b6d9a4
 @contextlib.contextmanager
 def notes_for_people():
     "Within the block a warning of this package is a line on the error stream."
@@ -61,7 +61,7 @@ def _print_note(usual, message, category, *place):
     else:
         usual(message, category, *place)
 
-# %% ../nbs/25a_commands.ipynb #c0b4c0b8
+# %% ../nbs/25a_commands.ipynb #2821d9da
 @dataclass(frozen=True)
 class FoundData:
     "Data that can be read."
@@ -190,7 +190,7 @@ def run_parser() -> argparse.ArgumentParser:
     add_options(parser, RUN_OPTIONS)
     return parser
 
-# %% ../nbs/25a_commands.ipynb #191c8239
+# %% ../nbs/25a_commands.ipynb #cdb443ba
 @dataclass(frozen=True)
 class RunPlan:
     "What a run will do."
@@ -228,7 +228,7 @@ def plan_run(
                       seed=arguments.seed, folds=folds)
     return RunPlan(notebooks, run, data, parameters, arguments.jobs, missing, baseline)
 
-# %% ../nbs/25a_commands.ipynb #1058c3f7
+# %% ../nbs/25a_commands.ipynb #e5491200
 def networks_of(
     path: Path,  # experiment notebook
 ) -> list:  # names
@@ -246,7 +246,7 @@ def _missing_weights(notebooks, weights, is_explicit):
         raise DataError(*problems)
     return problems
 
-# %% ../nbs/25a_commands.ipynb #b6e7f43d
+# %% ../nbs/25a_commands.ipynb #9dfe760d
 HAM10000_IMAGES = 10015  # that the committed results were made with
 
 def recorded_seconds(
@@ -271,6 +271,8 @@ def describe_cost(
     "What a run is expected to cost, so far as it is known."
     if plan.parameters["profile"] not in ("two_core", "small_pictures"):
         return "not known for this profile"
+    if plan.missing:
+        return "not known: training from scratch takes hours, where weights are missing"
     results = own_notebooks().parent / "results" / "ham10000"
     names = [path.stem for path in plan.notebooks]
     seconds = {name: recorded_seconds(results, name, plan.folds) for name in names}
@@ -282,7 +284,7 @@ def describe_cost(
     text = f"about {minutes:,} min of training on the machine of the committed results"
     return text + (f"; not known for {unknown}" if unknown else "")
 
-# %% ../nbs/25a_commands.ipynb #ccac375a
+# %% ../nbs/25a_commands.ipynb #d62589b2
 WEIGHTS_IN_WORDS = {"": "random, but for those that come with the package", "random": "random",
                     "imagenet": "imagenet, downloaded where they are not there yet"}
 
@@ -324,7 +326,7 @@ def _describe_weights(plan):
     missing = ", ".join(str(problem.row) for problem in plan.missing)
     if not missing:
         return text
-    return f"{text}, where none fits {missing}: what needs them is trained from scratch, for hours"
+    return f"{text}, where none fits {missing}: what needs them is trained from scratch"
 
 # %% ../nbs/25a_commands.ipynb #5b762b62
 def report_run(
@@ -361,7 +363,7 @@ def _print_leaderboard(rows):
     else:
         print("\nNo result rows in this run.")
 
-# %% ../nbs/25a_commands.ipynb #2326d878
+# %% ../nbs/25a_commands.ipynb #33298ef5
 def _describe_fall(score):
     "One score that fell, in a line of a terminal."
     now = "nothing" if score.now != score.now else f"{score.now:.3f}"  # NaN is not itself
@@ -450,7 +452,7 @@ def _suggest(arguments):
     path = write_suggestion(open_data(arguments.folder))
     print(f"{path}\nRead it, correct what was guessed wrongly, and check the folder again.")
 
-# %% ../nbs/25a_commands.ipynb #2843be8a
+# %% ../nbs/25a_commands.ipynb #7f608aff
 def _print_quality(table):
     from skin_nb.understanding import format_quality, quality_checks
     print(format_quality(quality_checks(table)))

@@ -161,7 +161,7 @@ def test_old_results_are_not_those_of_a_failed_run(go, fake):
 
 
 @pytest.mark.parametrize("change, says", [
-    (lambda go: notebook(go.path, "2"), "notebook has changed"),
+    (lambda go: notebook(go.path, "2"), "code has changed"),
     (lambda go: (go.folder / "done.json").write_text("{"), "damaged"),
     (lambda go: (go.folder / "done.json").write_text("[]"), "damaged"),
     (lambda go: (go.folder / "metrics.json").unlink(), "results were changed or deleted"),
