@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['NUMBERED', 'FIRST_EXPERIMENT', 'NOT_IN_A_BATCH', 'KERNEL', 'KERNEL_CONFIG', 'PAPERMILL_PROGRAM', 'IMPORT', 'CHANGES',
-           'EARLIER', 'notebook_number', 'notebook_cells', 'parameter_names', 'no_experiments', 'own_notebooks',
-           'notebooks_folder', 'find_notebooks', 'copy_notebook', 'batch_environment', 'execute_notebook',
-           'run_papermill', 'last_error', 'used_modules', 'describe_change', 'why_again', 'Outcome', 'reads_other_runs',
-           'run_one', 'RunDisplay', 'describe_outcome', 'run_notebooks', 'belongs_to', 'expected_rows', 'compare_runs']
+           'EARLIER', 'notebook_number', 'notebook_cells', 'parameter_names', 'no_experiments', 'project_folder',
+           'own_notebooks', 'notebooks_folder', 'find_notebooks', 'copy_notebook', 'batch_environment',
+           'execute_notebook', 'run_papermill', 'last_error', 'used_modules', 'describe_change', 'why_again', 'Outcome',
+           'reads_other_runs', 'run_one', 'RunDisplay', 'describe_outcome', 'run_notebooks', 'belongs_to',
+           'expected_rows', 'compare_runs']
 
 # %% ../nbs/25_batch_runs.ipynb #7051a191
 import ast
@@ -28,7 +29,7 @@ from .processes import (Children, end_group, end_with_command, explain_death,
                                stopping_is_an_exception)
 from .terminal import bars, describe_progress, read_progress
 
-# %% ../nbs/25_batch_runs.ipynb #548112b3
+# %% ../nbs/25_batch_runs.ipynb #0c94b00e
 NUMBERED = "[0-9][0-9]*_*.ipynb"  # file names of notebooks that have a place in the order
 
 def notebook_number(
@@ -86,7 +87,7 @@ def parameter_names(
         raise DataError(Problem(str(path), None, f"a parameters cell that isn't Python ({error})",
                                 "assignments", "Correct the cell.")) from None
 
-# %% ../nbs/25_batch_runs.ipynb #c27629fb
+# %% ../nbs/25_batch_runs.ipynb #4ba649cd
 FIRST_EXPERIMENT = 30  # notebooks with smaller numbers are the library
 
 def _numbered(folder):
@@ -109,10 +110,14 @@ def no_experiments(
     reasons = {path: _why_no_experiment(path) for path in _numbered(folder)}
     return {path: reason for path, reason in reasons.items() if reason}
 
-# %% ../nbs/25_batch_runs.ipynb #5e2e4b29
+# %% ../nbs/25_batch_runs.ipynb #0d50af8b
+def project_folder() -> Path:
+    "This project's checkout, with nbs/ and results/: the folder that the package lies in."
+    return Path(skin_nb.__file__).resolve().parent.parent
+
 def own_notebooks() -> Path:
-    "Where this project's notebooks are in a checkout: beside the package."
-    return Path(skin_nb.__file__).resolve().parent.parent / "nbs"
+    "Where this project's notebooks are."
+    return project_folder() / "nbs"
 
 def _has_experiments(folder):
     return any(not _why_no_experiment(path) for path in _numbered(folder))
@@ -224,7 +229,7 @@ def batch_environment(
     env.update(_shared_threads(jobs))
     return env
 
-# %% ../nbs/25_batch_runs.ipynb #3e2d4d6e
+# %% ../nbs/25_batch_runs.ipynb #9cdb9023
 def _watch_kernels():
     "The exit codes of this process's kernels as they become known: pid -> code, None: it lives."
     from jupyter_client.provisioning.local_provisioner import LocalProvisioner
@@ -302,7 +307,7 @@ def last_error(
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return "\n".join([line for line in plain.splitlines() if line.strip()][-lines:])
 
-# %% ../nbs/25_batch_runs.ipynb #d246d4d6
+# %% ../nbs/25_batch_runs.ipynb #868bf80e
 IMPORT = re.compile(r"^\s*from\s+(?:skin_nb)?\.*([\w.]*)\s+import\s+\(?([\w, ]+)", re.M)
 
 def _imported_modules(source):
@@ -328,7 +333,7 @@ def used_modules(
                 waiting += _imported_modules(found[str(file)])
     return {str(Path(file).relative_to(package)): found[file] for file in sorted(found)}
 
-# %% ../nbs/25_batch_runs.ipynb #c87b44df
+# %% ../nbs/25_batch_runs.ipynb #2ecea249
 def _record(path, parameters, data):
     "What decides how a notebook ends; prose doesn't."
     code = [source for kind, source, _ in notebook_cells(path) if kind == "code"]
@@ -351,7 +356,7 @@ def _results_key(folder):
     metrics = folder / "metrics.json"
     return content_key(metrics.read_bytes()) if metrics.is_file() else None
 
-# %% ../nbs/25_batch_runs.ipynb #d135af3f
+# %% ../nbs/25_batch_runs.ipynb #072da64b
 CHANGES = {  # key of a record -> what it means if it differs
     "source": "the notebook's code has changed since",
     "data": "the data have changed since",
@@ -379,7 +384,7 @@ def _short(value):
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"…{text[-39:]}"
 
-# %% ../nbs/25_batch_runs.ipynb #16889460
+# %% ../nbs/25_batch_runs.ipynb #7ac58ea3
 EARLIER = "_earlier"  # folder of a run for what is no longer true of it
 
 def _set_aside(folder):
@@ -472,7 +477,7 @@ def run_one(
                dict(record, results=results, seconds=round(seconds, 1)))
     return Outcome(path.stem, "done", seconds, executed, again=again)
 
-# %% ../nbs/25_batch_runs.ipynb #26e6f001
+# %% ../nbs/25_batch_runs.ipynb #c841f7b3
 class RunDisplay:
     "Shows which notebooks are running, and what each has come to."
     def __init__(self,
@@ -555,7 +560,7 @@ def _report(outcome, display):
     display.clear()
     print(describe_outcome(outcome), flush=True)
 
-# %% ../nbs/25_batch_runs.ipynb #93da3a8b
+# %% ../nbs/25_batch_runs.ipynb #1919db0b
 def _run_group(run_notebook, group, jobs, display, children):
     "Run notebooks, up to `jobs` at a time, and report each as soon as it has ended."
     def work(path):
@@ -607,7 +612,7 @@ def run_notebooks(
     display.clear()
     return sorted(outcomes, key=lambda outcome: outcome.notebook)
 
-# %% ../nbs/25_batch_runs.ipynb #762dcffa
+# %% ../nbs/25_batch_runs.ipynb #9cad1f36
 def belongs_to(
     recipe: str,  # name in a result row
     notebook: str,  # name without suffix, such as "31_efficientnet_b0"

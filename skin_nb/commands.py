@@ -22,8 +22,8 @@ from .arguments import (absolute_path, choose_weights, networks_in, parse_folds,
                                read_baseline, refuse_argument, require_between, run_folder,
                                weights_problems)
 from .batch import (belongs_to, compare_runs, expected_rows, find_notebooks, no_experiments,
-                           notebook_number, notebooks_folder, own_notebooks, parameter_names,
-                           notebook_cells, run_notebooks)
+                           notebook_cells, notebook_number, notebooks_folder, own_notebooks,
+                           parameter_names, project_folder, run_notebooks)
 from .core import DataError, PROFILES, SAMPLE_NOTE, get_profile, printable
 from .processes import only_writer
 from .terminal import add_common_options, exit_code
@@ -46,7 +46,7 @@ def describe_sample(
         return ""
     return '"sample" means the embedded one; the folder of this name is ./sample'
 
-# %% ../nbs/25a_commands.ipynb #98b6d9a4
+# %% ../nbs/25a_commands.ipynb #358947c0
 @contextlib.contextmanager
 def notes_for_people():
     "Within the block a warning of this package is a line on the error stream."
@@ -61,7 +61,7 @@ def _print_note(usual, message, category, *place):
     else:
         usual(message, category, *place)
 
-# %% ../nbs/25a_commands.ipynb #2821d9da
+# %% ../nbs/25a_commands.ipynb #5b6fed75
 @dataclass(frozen=True)
 class FoundData:
     "Data that can be read."
@@ -190,7 +190,7 @@ def run_parser() -> argparse.ArgumentParser:
     add_options(parser, RUN_OPTIONS)
     return parser
 
-# %% ../nbs/25a_commands.ipynb #cdb443ba
+# %% ../nbs/25a_commands.ipynb #ef235cc2
 @dataclass(frozen=True)
 class RunPlan:
     "What a run will do."
@@ -228,7 +228,7 @@ def plan_run(
                       seed=arguments.seed, folds=folds)
     return RunPlan(notebooks, run, data, parameters, arguments.jobs, missing, baseline)
 
-# %% ../nbs/25a_commands.ipynb #e5491200
+# %% ../nbs/25a_commands.ipynb #59a6a03f
 def networks_of(
     path: Path,  # experiment notebook
 ) -> list:  # names
@@ -246,7 +246,7 @@ def _missing_weights(notebooks, weights, is_explicit):
         raise DataError(*problems)
     return problems
 
-# %% ../nbs/25a_commands.ipynb #9dfe760d
+# %% ../nbs/25a_commands.ipynb #3d91db31
 HAM10000_IMAGES = 10015  # that the committed results were made with
 
 def recorded_seconds(
@@ -273,7 +273,7 @@ def describe_cost(
         return "not known for this profile"
     if plan.missing:
         return "not known: training from scratch takes hours, where weights are missing"
-    results = own_notebooks().parent / "results" / "ham10000"
+    results = project_folder() / "results" / "ham10000"
     names = [path.stem for path in plan.notebooks]
     seconds = {name: recorded_seconds(results, name, plan.folds) for name in names}
     known = [s for s in seconds.values() if s is not None]
@@ -284,7 +284,7 @@ def describe_cost(
     text = f"about {minutes:,} min of training on the machine of the committed results"
     return text + (f"; not known for {unknown}" if unknown else "")
 
-# %% ../nbs/25a_commands.ipynb #d62589b2
+# %% ../nbs/25a_commands.ipynb #abc5d403
 WEIGHTS_IN_WORDS = {"": "random, but for those that come with the package", "random": "random",
                     "imagenet": "imagenet, downloaded where they are not there yet"}
 
@@ -363,7 +363,7 @@ def _print_leaderboard(rows):
     else:
         print("\nNo result rows in this run.")
 
-# %% ../nbs/25a_commands.ipynb #33298ef5
+# %% ../nbs/25a_commands.ipynb #bb28b233
 def _describe_fall(score):
     "One score that fell, in a line of a terminal."
     now = "nothing" if score.now != score.now else f"{score.now:.3f}"  # NaN is not itself
@@ -452,7 +452,7 @@ def _suggest(arguments):
     path = write_suggestion(open_data(arguments.folder))
     print(f"{path}\nRead it, correct what was guessed wrongly, and check the folder again.")
 
-# %% ../nbs/25a_commands.ipynb #7f608aff
+# %% ../nbs/25a_commands.ipynb #d6bfd4cd
 def _print_quality(table):
     from skin_nb.understanding import format_quality, quality_checks
     print(format_quality(quality_checks(table)))

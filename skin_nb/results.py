@@ -9,6 +9,7 @@ __all__ = ['SERIES', 'plot_cost', 'newest_run', 'find_results']
 import os
 from pathlib import Path
 import numpy as np
+from .batch import project_folder
 from .core import read_json
 from .rows import SCORES, chance_level, collect_results, read_results, result_table
 from .tasks import COLOURS
@@ -118,9 +119,10 @@ def _describe_run(run):
 
 def find_results(
     runs: str = "",  # run folder; "newest": the newest under _runs/; empty: the committed results
-    home: str | Path = "..",  # folder with _runs/ and results/
+    home: str | Path | None = None,  # folder with _runs/ and results/; None: this project's
 ) -> tuple:  # (rows, where they come from)
     "Result rows and their source in words."
+    home = home or project_folder()
     if runs == "newest":
         runs = newest_run(home)
     if runs:
