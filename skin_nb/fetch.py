@@ -180,7 +180,7 @@ def _in_time(url, work):
 def _ask(method, url, headers=None):
     "The answer to a request, its body not yet read; a `DataError` where there is none."
     import requests
-    if not re.match(r"https?://[^/]", url):
+    if not re.match(r"https?://[^/]", url, re.IGNORECASE):
         raise _Final(Problem(url, None, "no web address", "http:// or https:// and a server",
                              "Check --server."))
     headers = _PLAIN | (headers or {})
@@ -773,7 +773,7 @@ def fetch_command(
 
 def _fetch_and_check(args):
     "The exit code."
-    out = Path(args.out or args.name).expanduser()
+    out = _named_folder(args.out or args.name)
     try:
         _check_out(args.name, out)
         if _is_fetched(args.name, out):
@@ -797,6 +797,16 @@ def _fetch_all(args, out):
     fetch(files, out)
 
 # %% ../nbs/10a_fetch.ipynb #051c2310
+def _named_folder(text):
+    "A folder as it was named on the command line."
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as e:  # no such user
+        raise _failure(text, f"no path ({e})", "a folder", "Name another with --out.") from None
+    if "\0" in text:
+        raise _failure(text, "a path with a zero byte", "a folder", "Name another with --out.")
+    return path
+
 def _check_out(name, out):
     "A `DataError` for a folder that can't take a data set."
     fix = "Name a new folder with --out."
@@ -815,13 +825,20 @@ def _check_out(name, out):
 def _read_stamp(path, name):
     "What was fetched: name of a file -> facts."
     notes = read_json(require_file(path, "a note of what was fetched", "Delete it."))
-    facts = list(notes.values()) if isinstance(notes, dict) else [None]
-    if not all(isinstance(fact, dict) for fact in facts):
+    facts = list(notes.values()) if isinstance(notes, dict) else []
+    well = all(isinstance(f, dict) and isinstance(f.get("to", ""), str) for f in facts)
+    if not facts or not well:
         raise _failure(path, "JSON of another form", "a note of what was fetched",
                        "Delete the file and run again.")
     if any(key.startswith("ISIC2018_") != (name == "isic2018") for key in notes):
         raise _failure(path, "another data set", name, "Name another folder with --out.")
     return notes
+
+def _noted_paths(notes):
+    "What has to be there, below the data set's folder."
+    if KAGGLE in notes:
+        return KAGGLE_NAMES
+    return [fact.get("to") or key.removesuffix(".zip") for key, fact in notes.items()]
 
 def _is_fetched(name, out):
     "Whether a folder is complete; what is missing is named."
@@ -829,7 +846,7 @@ def _is_fetched(name, out):
     if not os.path.lexists(stamp):
         return False
     notes = _read_stamp(stamp, name)
-    gone = [key for key, fact in notes.items() if not os.path.lexists(out / fact.get("to", ""))]
+    gone = [path for path in _noted_paths(notes) if not os.path.lexists(out / path)]
     if gone:
         print(f"{out} lacks {printable(', '.join(gone))}, which is fetched again")
         return False

@@ -106,9 +106,10 @@ def _as_pillow_does(part):
 
 # %% ../nbs/02a_pictures.ipynb #722c10c7
 def _deep_grey_conversion(im):
-    least, most = im.getextrema()
-    if least < 0 or most > 65535:
-        raise _OtherPixels("pixels of 32 bits")
+    if im.mode == "I":
+        least, most = im.getextrema()
+        if least < 0 or most > 65535:
+            raise _OtherPixels("pixels of 32 bits")
     _announce("16-bit")
     return _from_deep_grey
 

@@ -1,5 +1,6 @@
 "Pictures: what changes is decoded again, what doesn't isn't; every still format; memory that has a bound."
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -102,6 +103,21 @@ def test_postscript_starts_nothing(tmp_path):
         assert not is_picture(eps)
         with pytest.raises(pictures.DataError, match="PostScript"):
             open_image(eps)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_sixteen_bits_in_either_order(tmp_path, order):
+    "Microscopes write TIFF with the high byte first."
+    ramp = np.linspace(0, 65535, 45 * 60).astype("uint16").reshape(45, 60)
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "IH", 8, 9)
+    facts = {256: 60, 257: 45, 258: 16, 259: 1, 262: 1, 273: 200, 277: 1, 278: 45, 279: ramp.nbytes}
+    for tag, value in facts.items():
+        head += struct.pack(order + "HHII", tag, 4, 1, value)
+    stored = ramp.astype(ramp.dtype.newbyteorder(order)).tobytes()
+    (tmp_path / "a.tif").write_bytes(head.ljust(200, b"\0") + stored)
+    with pytest.warns(UserWarning, match="16-bit"):
+        grey = np.asarray(open_image(tmp_path / "a.tif"))[..., 0]
+    assert np.array_equal(grey, (ramp / 257).round())
 
 
 DEEP = """
