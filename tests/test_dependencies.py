@@ -10,8 +10,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
-# the first release without a known hole: safe mode bypassed (CVE-2026-1462 and what 3.15.1 mended),
-# code run from a page of links (CVE-2024-6345, CVE-2025-47273), and the like
+# the first releases without a known hole; for Keras: safe mode that could be bypassed (CVE-2026-1462)
 SAFE = dict(keras="3.15.1", pillow="11.3", requests="2.32.4", urllib3="2.6.3", filelock="3.20.3")
 OPTIONAL = {"jax"}  # a backend that the user chooses
 
@@ -75,4 +74,5 @@ def test_versions_with_known_holes_are_refused(name):
 
 
 def test_setuptools_is_a_safe_one_that_python_3_12_can_use():
+    "After CVE-2022-40897, CVE-2024-6345 and CVE-2025-47273."
     assert pinned()["setuptools"] >= Version("78.1.1")
