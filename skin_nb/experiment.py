@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .backbones import find_weights
 from .core import SAMPLE_NOTE, DataError, Problem, Profile, get_profile, replacing
 from .core import write_json
 from .evaluation import evaluate
@@ -26,25 +25,33 @@ from .records import RECORD_KINDS, confusion_counts, find_record, label_record, 
 from .rows import SCORES, result_row
 from .sample import sample_folder
 from .tasks import as_melanoma, task_of, with_task
-from .training import Fit, fit_recipe, save_model
+from .training import Fit, fit_recipe, recipe_weights, save_model
 
 # %% ../nbs/24a_experiments.ipynb #22ab899a
 QUESTIONS = ("own", "melanoma")  # what the data are labelled for, or melanoma against the rest
 
 def load_data(
-    data: str | Path = "sample",  # "sample" or a folder
+    data: str | Path | dict = "sample",  # "sample", a folder, or a dict: folder, layout, part
     task: str = "own",  # one of `QUESTIONS`
-) -> pd.DataFrame:  # one row per image, with its task; `attrs["dataset"]` is the data set's name
+) -> pd.DataFrame:  # one row per image, with its task; attrs: `dataset`, a name, and `is_sample`
     "Read a data set and name it."
     if task not in QUESTIONS:
         raise DataError(Problem("task", None, repr(task), " or ".join(QUESTIONS),
                                 "Choose one of these."))
-    is_sample = str(data) == "sample"
-    table = read_any(sample_folder() if is_sample else data)
+    is_sample = data == "sample"
+    folder, *reading = _folder_to_read(data)
+    table = read_any(folder, *reading)
     if task == "melanoma":
         table = as_melanoma(table)
-    table.attrs["dataset"] = "sample" if is_sample else Path(data).resolve().name
+    table.attrs["dataset"] = "sample" if is_sample else Path(folder).resolve().name
+    table.attrs["is_sample"] = is_sample
     return table
+
+def _folder_to_read(data):
+    "Folder, layout and part, the last two None where nobody has chosen."
+    if isinstance(data, dict):
+        return data["folder"], data.get("layout"), data.get("part")
+    return (sample_folder() if data == "sample" else data), None, None
 
 # %% ../nbs/24a_experiments.ipynb #63946994
 FROM_SCRATCH = "none: from scratch"  # what a row says of weights
@@ -63,7 +70,7 @@ def adapt_recipe(
     sample: bool = False,  # the data are the embedded sample
 ) -> tuple:  # (Recipe, weights in words, note)
     "What will be run, and what was changed."
-    found = find_weights(recipe.backbone, weights)
+    found = recipe_weights(recipe, weights)
     notes = []
     words = "random, calibrated" if found.source == "random" else str(found)
     if found.source == "random" and not recipe.scratch and not sample:
@@ -154,8 +161,8 @@ def run_trial(
         profile = get_profile(profile)
     if seed is not None:
         recipe = replace(recipe, seed=seed)
-    weights = find_weights(recipe.backbone, weights)
-    is_sample = table.attrs.get("dataset") == "sample"
+    weights = recipe_weights(recipe, weights)
+    is_sample = table.attrs.get("is_sample", False)
     recipe, words, note = adapt_recipe(recipe, profile, weights, is_sample)
     split = "image" if split == "image" else task.group_name
     folder = _trial_folder(recipe, split, Path(out))
@@ -200,7 +207,8 @@ def save_metrics(
     "Write the result rows of a notebook, with all scores of each trial."
     path = Path(out) / "metrics.json"
     rows = [row for t in trials for row in t.rows]
-    write_json(path, dict(rows=rows, scores={t.name: t.metrics for t in trials}))
+    is_sample = any(trial.table.attrs.get("is_sample", False) for trial in trials)
+    write_json(path, dict(sample=is_sample, rows=rows, scores={t.name: t.metrics for t in trials}))
     print(f"results, predictions, figures and models: {out}")
     return path
 
@@ -214,7 +222,7 @@ def run_recipes(
     folds=(),  # see `run_trial`
 ) -> list:  # of `Trial`, one a recipe
     "Train and score the recipes of a notebook, and save all that comes out."
-    if table.attrs.get("dataset") == "sample":
+    if table.attrs.get("is_sample"):
         print(SAMPLE_NOTE)
     trials = [run_trial(recipe, split, table, out, profile, weights, folds, seed)
               for recipe, split in recipes]
@@ -233,7 +241,7 @@ def real_records(
     "What there is to show on real data: a run's own records, or for the sample those kept."
     records = []
     for trial in trials:
-        if trial.table.attrs.get("dataset") != "sample":
+        if not trial.table.attrs.get("is_sample"):
             records.append(_own_record(trial))
             continue
         kept = find_record(trial.recipe.name, trial.recipe.protocol, trial.split, folder,

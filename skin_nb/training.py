@@ -9,6 +9,8 @@ __all__ = ['SHORT_STEPS', 'build_model', 'set_trainable', 'two_columns', 'make_l
            'save_model', 'load_model', 'model_side', 'check_probabilities', 'predict_table', 'predict_folder_table']
 
 # %% ../nbs/21c_training.ipynb #a71ec127
+import contextlib
+import io
 import json
 import os
 import time
@@ -19,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .backbones import (
-    RANDOM, Weights, build_backbone, calibrate_batch_norm, find_weights, training_copy)
+    RANDOM, Weights, build_backbone, calibrate_batch_norm, find_weights, h5_bytes, training_copy)
 from .balancing import Loss, class_shift, limit_rows, make_training_set, row_losses
 from .batches import Views, augmentation, follow_epoch, make_batches
 from .core import (
@@ -334,7 +336,8 @@ class EpochNotes(keras.callbacks.Callback):
         self.progress.__enter__()
 
     def on_train_batch_end(self, batch, logs=None):
-        self.progress.update(batch + 1 - self.progress.done)
+        done = min(batch + 1, self.progress.total or batch + 1)  # several steps at a time
+        self.progress.update(done - self.progress.done)
 
     def on_epoch_end(self, epoch, logs=None):
         self.progress.__exit__()
@@ -692,13 +695,23 @@ def save_model(
 # %% ../nbs/21c_training.ipynb #2b1575ae
 _BATCH = 64  # pictures a prediction works on at a time
 
+def _without_optimizer(part):
+    "A part of a configuration without what only training needs."
+    return {name: value for name, value in part.items() if name != "compile_config"}
+
+_UNMADE = "uninitialized_variables"  # where Keras lists the weights that it hasn't made
+
 def _lay_out(config):
-    "A model without weights, from its configuration."
-    try:
+    "A model without weights (None where Keras can't make one), and the shapes of its weights."
+    plain = json.dumps(json.loads(config, object_hook=_without_optimizer))
+    global_state.set_global_attribute(_UNMADE, [])
+    model = None
+    with contextlib.suppress(Exception):  # loading it is going to say what is wrong
         with keras.StatelessScope(initialize_variables=False):
-            return keras.models.model_from_json(config)
-    finally:  # Keras would make them at the next occasion
-        global_state.set_global_attribute("uninitialized_variables", [])
+            model = keras.models.model_from_json(plain)
+    shapes = [variable.shape for variable in global_state.get_global_attribute(_UNMADE)]
+    global_state.set_global_attribute(_UNMADE, [])  # else they are made at the next occasion
+    return model, shapes
 
 def _values(shape, side):
     "How many numbers a tensor of one picture has; open sides count as the recipe's."
@@ -706,15 +719,22 @@ def _values(shape, side):
 
 def _check_measure(path, config, side):
     "Raise a `DataError` for a model that takes more memory than is allowed."
-    model = _lay_out(config)
-    weights = 4 * sum(_values((None, *v.shape), 1) for v in model.variables)
+    model, shapes = _lay_out(config)
+    weights = 4 * sum(_values((None, *shape), 1) for shape in shapes)
     if weights > model_limit():
         raise too_large(path, "weights", weights)
-    for layer in model.layers:
+    for layer in model.layers if model else ():
         for tensor in keras.tree.flatten(getattr(layer, "output", [])):
             size = 4 * _BATCH * _values(tensor.shape, side)
             if size > model_limit():
                 raise too_large(path, f"a layer {layer.name} with outputs", size)
+
+def _check_arrays(path):
+    "Raise a `DataError` for stored weights that unpack to more memory than is allowed."
+    with open_model_file(path) as archive:
+        size = h5_bytes(io.BytesIO(archive.read("model.weights.h5")))
+    if size > model_limit():
+        raise too_large(path, "arrays", size)
 
 # %% ../nbs/21c_training.ipynb #16a62137
 def load_model(
@@ -729,6 +749,7 @@ def load_model(
     try:
         if not is_ours:
             _check_measure(path, config, info["recipe"]["size"])
+            _check_arrays(path)
         model = keras.models.load_model(path, compile=False)
     except DataError:
         raise
@@ -742,14 +763,15 @@ def load_model(
 
 def _refused(path, error, written_by):
     "The `DataError` for a model that Keras doesn't load."
-    lines = str(error).splitlines() or [type(error).__name__]
-    found = f"a model that Keras {keras.__version__} doesn't load ({lines[0][:160]})"
+    reason = str(error).rpartition("Exception encountered: ")[2] or type(error).__name__
+    found = f"a model that Keras {keras.__version__} doesn't load ({reason.splitlines()[0][:160]})"
     if written_by == keras.__version__:
-        fix = "Layers that are programs are never loaded; use the file as its run wrote it."
+        fix = ("pip install --upgrade keras, if a newer one wrote it. Layers that are programs are "
+               "never loaded.")
     else:
         fix = f"pip install keras=={written_by}, or train it again with the one installed."
-    return DataError(Problem(str(path), None, found, f"one written by Keras {written_by} that has "
-                             "only layers of Keras", fix))
+    return DataError(Problem(str(path), None, found, "layers of Keras only, as its writer, Keras "
+                             f"{written_by}, has them", fix))
 
 # %% ../nbs/21c_training.ipynb #e31a4904
 def _check_ends(path, model, info):
