@@ -36,7 +36,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from .core import (DataError, Problem, printable, read_json, replacing, require_file,
                           require_space, write_json)
-from .readers import ISIC_PARTS, passed_over, survey
 from .terminal import Progress, add_common_options, exit_code
 
 # %% ../nbs/10a_fetch.ipynb #59d4f15f
@@ -302,6 +301,7 @@ def dataverse_files(
 # %% ../nbs/10a_fetch.ipynb #31857471
 ISIC = "https://isic-challenge-data.s3.amazonaws.com/2018"
 ISIC_GROUPS = "ISIC2018_Task3_Training_LesionGroupings.csv"
+_PARTS = ("training", "validation", "test")
 ISIC_GROUP_COLUMNS = ("image", "lesion_id", "diagnosis_confirm_type")
 
 def isic_files(
@@ -309,7 +309,7 @@ def isic_files(
 ) -> list:  # of `File`
     "What has to be fetched for ISIC 2018 task 3."
     files = [_stored_file(server, ISIC_GROUPS, "training", ISIC_GROUP_COLUMNS)]
-    for part in ISIC_PARTS:
+    for part in _PARTS:
         for content in ("GroundTruth", "Input"):
             name = f"ISIC2018_Task3_{part.title()}_{content}.zip"
             files.append(_stored_file(server, name, part))
@@ -782,7 +782,7 @@ def _fetch_and_check(args):
     except KeyboardInterrupt:
         print("interrupted; the next call goes on from here", file=sys.stderr)
         return 130
-    parts = ISIC_PARTS if args.name == "isic2018" else [""]
+    parts = _PARTS if args.name == "isic2018" else [""]
     return _check([out / part for part in parts])
 
 def _fetch_all(args, out):
@@ -816,7 +816,7 @@ def _check_out(name, out):
         raise _failure(out, "a file", "a folder, or nothing yet", fix) from None
     if not os.access(out, os.R_OK | os.W_OK | os.X_OK):
         raise _failure(out, "a folder that may not be written", "one that may", fix)
-    own = {*ISIC_PARTS} if name == "isic2018" else {*WANTED, *KAGGLE_NAMES, f"{WANTED[0]}.csv"}
+    own = {*_PARTS} if name == "isic2018" else {*WANTED, *KAGGLE_NAMES, f"{WANTED[0]}.csv"}
     others = sorted({f.name for f in out.iterdir()} - own - {STAMP, ".download"})
     if others:
         raise _failure(out, f"a folder with other things in it, such as {others[0]}",
@@ -865,6 +865,7 @@ def _check(folders):
 
 def _check_folder(folder):
     "Survey a folder and say what was found and passed over; the number of problems."
+    from skin_nb.readers import passed_over, survey
     table, problems = survey(folder)
     for line in [*problems[:_SHOWN_PROBLEMS], *map(printable, passed_over(table))]:
         print(line)

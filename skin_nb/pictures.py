@@ -247,6 +247,9 @@ def _explain(path, error):
     if isinstance(error, MemoryError):
         return _problem(path, "a picture that doesn't fit into memory",
                         fix="Close other programs, or export the picture again at a smaller size.")
+    if isinstance(error, OSError) and error.errno:  # the system's word, not Pillow's
+        return _problem(path, (error.strerror or str(error)).lower(), "a file that can be read",
+                        "Check the disk and who may read the file.")
     if isinstance(error, _OtherPixels):
         return _problem(path, f"a picture with {error}", "8 or 16 bits a pixel and colour",
                         "Scale it to 8 bits and export it as PNG, or take its row out.")

@@ -113,6 +113,16 @@ def not_allowed(folder):
     return call
 
 
+def refused_by_the_server(folder):
+    "A disk on a network that says no only when a file is opened."
+    (folder / "secret.jpg").write_bytes(JPEG)
+    def call():
+        error = PermissionError(13, "Permission denied", str(folder / "secret.jpg"))
+        with patch("PIL.Image.open", side_effect=error):
+            open_image(folder / "secret.jpg")
+    return call
+
+
 def misspelt_limit(folder):
     def call():
         with patch.dict(os.environ, SKIN_NB_MAX_PIXELS="many"):
@@ -227,6 +237,7 @@ PICTURES = [
     Bad("bad-picture-link-to-itself", link_to_itself, ("loop.jpg", "symbolic links")),
     Bad("bad-picture-folder", a_folder, ("album.jpg", "a folder")),
     Bad("bad-picture-not-allowed", not_allowed, ("secret.jpg", "may not be read")),
+    Bad("bad-picture-refused", refused_by_the_server, ("secret.jpg", "permission denied")),
     Bad("bad-picture-missing", lambda folder: partial(open_image, folder / "a.jpg"),
         ("no such file", "Copy the file there")),
     Bad("bad-picture-nul-in-path", lambda folder: partial(open_image, "a\0.jpg"), ("a\\x00.jpg",)),
