@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['MASKS', 'SYSTEM_NAMES', 'TABLE_ENDINGS', 'IN_MASKS', 'HIDDEN', 'NO_PICTURES', 'ROUND', 'COPIES', 'OTHER_PARTS',
-           'is_system_name', 'Picture', 'Contents', 'list_folder', 'look_through', 'describe_passed_over',
-           'name_pictures', 'is_copy', 'Matches', 'match_pictures', 'join_pictures']
+           'is_system_name', 'Picture', 'Contents', 'list_folder', 'files_in', 'folders_in', 'stat_folder', 'kind_of',
+           'files_below', 'look_through', 'describe_passed_over', 'name_pictures', 'is_copy', 'Matches',
+           'match_pictures', 'join_pictures']
 
 # %% ../nbs/02c_folders.ipynb #28e52518
 import filecmp
@@ -73,8 +74,36 @@ def list_folder(
     except OSError as error:
         raise DataError(explain_os_error(error)) from None
 
-def _kind(entry):
-    "folder, file, or what a thing is that can't be read."
+# %% ../nbs/02c_folders.ipynb #9e3eca2a
+def files_in(
+    folder: str | Path,
+) -> list:  # of directory entries, by name
+    "The files in a folder, those that systems make for themselves left out."
+    return [e for e in list_folder(folder) if kind_of(e) == "file" and not is_system_name(e.name)]
+
+# %% ../nbs/02c_folders.ipynb #0c8dcfb9
+def folders_in(
+    folder: str | Path,
+) -> list:  # of directory entries, by name
+    "The folders in a folder, those that systems make for themselves left out."
+    return [e for e in list_folder(folder)
+            if kind_of(e) == "folder" and not is_system_name(e.name)]
+
+# %% ../nbs/02c_folders.ipynb #1c00ddc5
+def stat_folder(
+    path: str | Path,
+) -> os.stat_result:
+    "What the system knows of a folder; a `DataError` where it says nothing."
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise DataError(explain_os_error(error)) from None
+
+# %% ../nbs/02c_folders.ipynb #803aef83
+def kind_of(
+    entry: os.DirEntry,
+) -> str:  # folder, file, or in words what can't be read
+    "What a directory entry stands for, links followed."
     try:
         if entry.is_dir():
             return "folder"
@@ -84,6 +113,28 @@ def _kind(entry):
     except OSError as error:
         return (error.strerror or "an error of the disk").lower()
 
+# %% ../nbs/02c_folders.ipynb #b5108d27
+def files_below(
+    path: str | Path,
+):  # yields paths
+    "Every file in a folder and below it; what can't be listed has none."
+    waiting = [os.path.abspath(path)]
+    seen = set()
+    while waiting:
+        folder = waiting.pop()
+        if os.path.realpath(folder) in seen:
+            continue
+        seen.add(os.path.realpath(folder))
+        try:
+            entries = list_folder(folder)
+        except DataError:
+            continue
+        for entry in entries:
+            if kind_of(entry) == "folder":
+                waiting.append(entry.path)
+            else:
+                yield entry.path
+
 def _place(root, path):
     return os.path.relpath(path, root).replace(os.sep, "/")
 
@@ -92,16 +143,17 @@ class _Walk:
     "A walk through a folder."
     def __init__(self, root):
         self.contents = Contents(os.path.abspath(root))
+        self.waiting = [self.contents.root]  # a list and no recursion: folders may be very deep
         self.seen = set()
 
     def enter(self, path):
-        status = os.stat(path)
+        status = stat_folder(path)
         if (status.st_dev, status.st_ino) in self.seen:
             self.pass_over(ROUND, path)
             return
         self.seen.add((status.st_dev, status.st_ino))
         for entry in list_folder(path):
-            self.look_at(entry, _kind(entry))
+            self.look_at(entry, kind_of(entry))
 
     def look_at(self, entry, kind):
         if is_system_name(entry.name):
@@ -117,14 +169,20 @@ class _Walk:
 
     def look_into(self, entry):
         if MASKS.search(entry.name):
-            for folder, _, names in os.walk(entry.path):
-                for name in names:
-                    self.pass_over(IN_MASKS, os.path.join(folder, name))
-            return
-        try:
-            self.enter(entry.path)
-        except DataError as error:
-            self.contents.problems += error.problems
+            for path in files_below(entry.path):
+                self.pass_over(IN_MASKS, path)
+        else:
+            self.waiting.append(entry.path)
+
+    def go(self):
+        "All of it. A folder that can't be entered is a problem, the first one an error."
+        self.enter(self.waiting.pop())
+        while self.waiting:
+            try:
+                self.enter(self.waiting.pop())
+            except DataError as error:
+                self.contents.problems += error.problems
+        self.contents.pictures.sort(key=attrgetter("place"))
 
     def sort(self, entry):
         "A file: a picture, one that can't be read, or none."
@@ -157,7 +215,7 @@ def look_through(
 ) -> Contents:
     "All pictures of a folder and of the folders below it, and what is passed over."
     walk = _Walk(folder)
-    walk.enter(walk.contents.root)
+    walk.go()
     contents = walk.contents
     contents.problems = _joined(contents.problems)
     return contents
@@ -178,10 +236,14 @@ def _joined(problems):
 # %% ../nbs/02c_folders.ipynb #fb092345
 def describe_passed_over(
     contents: Contents,
+    source: str = "",  # path of a table, which was read
 ) -> list:  # of str, a line a reason
     "What was not read, and why."
     lines = []
     for reason, places in contents.passed_over.items():
+        places = [p for p in places if not source or p != _place(contents.root, source)]
+        if not places:
+            continue
         lines.append(f"passed over: {reason}: {len(places):,}, such as {places[0]}")
     return lines
 

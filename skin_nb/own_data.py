@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .core import DataError, Problem, read_json, replacing, require_file
-from .folders import (
-    COPIES, OTHER_PARTS, TABLE_ENDINGS, Contents, describe_passed_over, is_system_name,
-    join_pictures, list_folder, look_through, match_pictures, name_pictures)
+from skin_nb.folders import (
+    COPIES, TABLE_ENDINGS, Contents, describe_passed_over, files_below, files_in,
+    folders_in, is_system_name, join_pictures, list_folder, look_through, match_pictures,
+    name_pictures)
 from .pictures import PICTURE_ENDINGS
 from .tables import (
     GAPS, KNOWN_NAMES, LINE, MAPPING, SHORT_NAMES, TABLE_COLUMNS, check_groups, check_image_ids,
@@ -50,7 +51,7 @@ def note_source(
     part: str = "",  # of the data set
 ) -> pd.DataFrame:  # the same object
     "Note on a table where it comes from."
-    table.attrs.update(source=source, part=part, passed_over=describe_passed_over(contents))
+    table.attrs.update(source=source, part=part, passed_over=describe_passed_over(contents, source))
     return table
 
 # %% ../nbs/02d_own_data.ipynb #3b7587fe
@@ -92,11 +93,9 @@ def _has_pictures(path):
 
 def _holds_pictures(path):
     "Whether there are pictures in a folder or below it."
-    for _, folders, names in os.walk(path):
-        folders[:] = [f for f in folders if not is_system_name(f)]
-        if any(n.lower().endswith(PICTURE_ENDINGS) and not is_system_name(n) for n in names):
-            return True
-    return False
+    names = (os.path.relpath(file, path).split(os.sep) for file in files_below(path))
+    return any(n[-1].lower().endswith(PICTURE_ENDINGS) and not any(map(is_system_name, n))
+               for n in names)
 
 def _may_be_class(entry):
     "Whether a directory entry may stand for a class: a folder with pictures directly in it."
@@ -105,15 +104,11 @@ def _may_be_class(entry):
     return _has_pictures(entry.path)
 
 # %% ../nbs/02d_own_data.ipynb #2b39e189
-def _folders_in(folder):
-    "The folders in a folder that nobody made for himself, as directory entries."
-    return [e for e in list_folder(folder) if e.is_dir() and not is_system_name(e.name)]
-
 def class_folders(
     folder: str | Path,
 ) -> dict:  # name of the folder -> class; empty: no such layout
     "Folders that stand for classes."
-    known = {e.name: class_name(e.name) for e in _folders_in(folder)
+    known = {e.name: class_name(e.name) for e in folders_in(folder)
              if class_name(e.name) in SHORT_NAMES and _holds_pictures(e.path)}
     if any(name.lower() in ISIC2019.classes for name in known):
         return known
@@ -124,7 +119,7 @@ def _unheard_folders(folder):
     names = [e.name.lower() for e in list_folder(folder) if not is_system_name(e.name)]
     if any(name.endswith((*PICTURE_ENDINGS, *TABLE_ENDINGS)) for name in names):
         return {}
-    possible = [e.name for e in _folders_in(folder) if _may_be_class(e)]
+    possible = [e.name for e in folders_in(folder) if _may_be_class(e)]
     classes = one_spelling(map(class_name, possible))
     return dict(zip(possible, classes)) if len(possible) > 1 else {}
 
@@ -172,7 +167,7 @@ def _check_folder_ids(table):
 
 def _empty_folders(folder, classes):
     "Folders that are named after a known class and hold no picture."
-    return [e.name for e in _folders_in(folder)
+    return [e.name for e in folders_in(folder)
             if class_name(e.name) in SHORT_NAMES and e.name not in classes]
 
 # %% ../nbs/02d_own_data.ipynb #93fe8fe1
@@ -250,8 +245,7 @@ def _own_table_file(folder, mapping):
     "The table that columns.json is about."
     if "table" not in mapping:
         endings = (".csv", ".tsv", ".tab")
-        files = [e.path for e in list_folder(folder)
-                 if e.is_file() and e.name.lower().endswith(endings) and e.name[0] != "."]
+        files = [e.path for e in files_in(folder) if e.name.lower().endswith(endings)]
         if len(files) != 1:
             names = ", ".join(os.path.basename(f) for f in files[:5])
             refuse(folder, None, f"{len(files)} tables ({names or 'CSV'})", "one CSV file",
@@ -520,16 +514,16 @@ def candidate_tables(
 ) -> list:  # of str
     "Tables as text in a folder or one level below."
     files = []
-    for entry in [*list_folder(folder), *(e for f in _folders_in(folder) for e in _listed(f))]:
+    for entry in [*files_in(folder), *(e for f in folders_in(folder) for e in _listed(f))]:
         ending = os.path.splitext(entry.name)[1].lower()
-        if ending in (".csv", ".tsv", ".tab", ".txt", "") and entry.is_file():
+        if ending in (".csv", ".tsv", ".tab", ".txt", ""):
             files.append(entry.path)
-    return sorted(f for f in files if not is_system_name(os.path.basename(f)))
+    return sorted(files)
 
 def _listed(entry):
-    "What is in a folder; nothing where it can't be listed."
+    "The files in a folder; none where it can't be listed."
     try:
-        return list_folder(entry.path)
+        return files_in(entry.path)
     except DataError:
         return []
 

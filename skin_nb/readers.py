@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .core import DataError, Problem, content_key, file_stamp
-from .folders import (
-    OTHER_PARTS, describe_passed_over, is_system_name, join_pictures, list_folder, look_through)
+from skin_nb.folders import (
+    OTHER_PARTS, describe_passed_over, files_in, folders_in, join_pictures,
+    look_through)
 from .own_data import (
     LONE, NOTHING_KNOWN, PART_NAME, candidate_tables, class_folders, fill_lesions, find_files,
     has_mapping, leave_out, load_class_folders, load_own_table, note_source, reader_columns,
@@ -50,7 +51,7 @@ def _is_ham10000_table(path):
 
 def _training_tables(folder):
     "The metadata files of HAM10000 in a folder."
-    return [e.path for e in list_folder(folder) if e.is_file() and _is_ham10000_table(e.path)]
+    return [e.path for e in files_in(folder) if _is_ham10000_table(e.path)]
 
 def _test_tables(folder):
     "Tables of the challenge's test pictures in the form of HAM10000's."
@@ -323,7 +324,7 @@ PH2_CLASSES = {"0": "common nevus", "1": "atypical nevus", "2": "mel"}  # clinic
 
 def _ph2_table(folder):
     "The table of PH2 in a folder."
-    return [e.path for e in list_folder(folder) if e.is_file() and e.name.lower() == PH2_TABLE]
+    return [e.path for e in files_in(folder) if e.name.lower() == PH2_TABLE]
 
 def _load_ph2(folder):
     "The pictures of PH2, and what is wrong with them."
@@ -346,9 +347,8 @@ def _load_ph2(folder):
 # %% ../nbs/03_readers.ipynb #6624c8c6
 def _part_folders(folder):
     "Folders called train, test and the like that hold class folders: name -> path."
-    return {e.name.lower(): e.path for e in list_folder(folder)
-            if e.is_dir() and not is_system_name(e.name) and PART_NAME.fullmatch(e.name)
-            and class_folders(e.path)}
+    return {e.name.lower(): e.path for e in folders_in(folder)
+            if PART_NAME.fullmatch(e.name) and class_folders(e.path)}
 
 def _load_parts(folder, part=None):
     "One of several folders with class folders, and what is wrong with it."
@@ -446,7 +446,7 @@ def _guess(folder):
     pictures = len(look_through(folder).pictures)
     if not pictures:
         return _guess_without_pictures(folder)
-    workbooks = [e.name for e in list_folder(folder) if e.name.lower().endswith((".xls", ".xlsx"))]
+    workbooks = [e.name for e in files_in(folder) if e.name.lower().endswith((".xls", ".xlsx"))]
     if workbooks:
         return (f"{UNKNOWN}: {pictures:,} pictures and a workbook {workbooks[0]}",
                 f"Save it as CSV UTF-8; skin_nb_check --suggest {folder} then begins a {MAPPING}.")
@@ -459,11 +459,11 @@ def _guess(folder):
 # %% ../nbs/03_readers.ipynb #d6f25e95
 def _layouts_below(folder):
     "The folders in a folder that have a known layout."
-    below = [e for e in list_folder(folder) if e.is_dir() and not is_system_name(e.name)]
-    return [e.name for e in below if any(layout.marks(e.path) for layout in LAYOUTS.values())]
+    return [e.name for e in folders_in(folder)
+            if any(layout.marks(e.path) for layout in LAYOUTS.values())]
 
 def _guess_without_pictures(folder):
-    names = [e.name.lower() for e in list_folder(folder)]
+    names = [e.name.lower() for e in files_in(folder)]
     if any(name.endswith(ARCHIVES) for name in names):
         return "archives and no picture", "Unpack the archives here."
     return (f"{UNKNOWN}, and no picture",

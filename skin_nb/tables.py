@@ -165,6 +165,8 @@ def read_table(
     _check_names(file, header)
     problems = _misfits(file, len(header), rows)
     fitting = [(n, cells) for n, cells in rows if len(cells) == len(header)]
+    if not fitting:
+        raise DataError(*problems)
     table = pd.DataFrame([cells for _, cells in fitting], columns=header, dtype=str)
     return table.assign(**{LINE: [n for n, _ in fitting]}), problems
 
@@ -327,7 +329,8 @@ def check_people(
 
 def _years(age):
     "Ages as numbers; 45,5 is how half of Europe writes 45.5."
-    return pd.to_numeric(age.str.replace(",", "."), errors="coerce")
+    points = [text.replace(",", ".") for text in age]
+    return pd.to_numeric(pd.Series(points, age.index, dtype=object), errors="coerce")
 
 def _check_ages(file, table):
     impossible = (table.age != "") & ~_years(table.age).between(*AGES)
