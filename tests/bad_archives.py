@@ -97,13 +97,17 @@ ZIPS = [
         ("bad.zip", "leads out of the folder", "../evil.txt")),
     Bad("bad-zip-absolute", unpacking([("/tmp/evil.txt", "E")]), ("bad.zip", "an absolute path")),
     Bad("bad-zip-drive", unpacking([("C:/evil.txt", "E")]), ("bad.zip", "an absolute path")),
-    Bad("bad-zip-backslash", unpacking([("a\\..\\..\\evil.txt", "E")]), ("leads out of the folder",)),
-    Bad("bad-zip-stream-of-windows", unpacking([("a/b.txt:evil", "E")]), ("a path in place of a name",)),
+    Bad("bad-zip-backslash", unpacking([("a\\..\\..\\evil.txt", "E")]),
+        ("leads out of the folder",)),
+    Bad("bad-zip-stream-of-windows", unpacking([("a/b.txt:evil", "E")]),
+        ("a path in place of a name",)),
     Bad("bad-zip-device-of-windows", unpacking([("a/NUL.txt", "E")]), ("Windows reserves",)),
     Bad("bad-zip-escape-bytes", unpacking([("a\x1b[2J.txt", "E")]),
         ("special characters", "a\\x1b[2J.txt")),
-    Bad("bad-zip-link", unpacking([(special("link", stat.S_IFLNK), "/etc/passwd")]), ("a link: link",)),
-    Bad("bad-zip-device", unpacking([(special("tty", stat.S_IFCHR), "")]), ("a device or a pipe: tty",)),
+    Bad("bad-zip-link", unpacking([(special("link", stat.S_IFLNK), "/etc/passwd")]),
+        ("a link: link",)),
+    Bad("bad-zip-device", unpacking([(special("tty", stat.S_IFCHR), "")]),
+        ("a device or a pipe: tty",)),
     Bad("bad-zip-capitals-clash", unpacking([("Mole.jpg", "A"), ("mole.jpg", "B")]),
         ("two members that are one file", "Mole.jpg, mole.jpg")),
     Bad("bad-zip-unicode-clash", unpacking([("Gesa\u0308ss.jpg", "A"), ("Ges\u00e4ss.jpg", "B")]),
@@ -262,10 +266,12 @@ def hidden():
 
 
 SERVERS = [
-    Bad("bad-server-login-page", fetching(login_page), (ISIC_GROUPS, "Please log in", "It isn't kept")),
+    Bad("bad-server-login-page", fetching(login_page),
+        (ISIC_GROUPS, "Please log in", "It isn't kept")),
     Bad("bad-server-says-html", fetching(declared_page), ("a web page", "in a browser")),
     Bad("bad-server-sends-to-login", fetching(sent_to_login), ("a web page", "/sso/login")),
-    Bad("bad-server-page-for-archive", fetching(page_as_archive), ("a.zip", "expected a zip archive")),
+    Bad("bad-server-page-for-archive", fetching(page_as_archive),
+        ("a.zip", "expected a zip archive")),
     Bad("bad-server-other-size", fetching(other_size), ("10 bytes", "1,000 bytes")),
     Bad("bad-server-other-checksum", fetching(other_checksum), ("another checksum", "0" * 32)),
     Bad("bad-server-drips", fetching(dripping, [("PATIENCE", .05)]), ("1,000 bytes a second",)),
@@ -350,19 +356,22 @@ def table_in_the_way(folder):
 
 
 FOLDERS = [
-    Bad("bad-out-is-a-file", command(holding("f", ""), out="set/f"), ("set/f", "found a file", "--out")),
+    Bad("bad-out-is-a-file", command(holding("f", ""), out="set/f"),
+        ("set/f", "found a file", "--out")),
     Bad("bad-out-below-a-file", command(holding("f", ""), out="set/f/g"), ("set/f/g", "choose")),
     Bad("bad-out-holds-other-things", command(holding("holiday.jpg", "")),
         ("such as holiday.jpg", "Name a new folder")),
     Bad("bad-stamp-is-a-list", command(holding("fetched.json", "[1, 2]")), ("another form",)),
     Bad("bad-stamp-of-numbers", command(holding("fetched.json", '{"a": 1}')), ("another form",)),
-    Bad("bad-stamp-broken", command(holding("fetched.json", "{")), ("broken JSON", "Delete the file")),
+    Bad("bad-stamp-broken", command(holding("fetched.json", "{")),
+        ("broken JSON", "Delete the file")),
     Bad("bad-stamp-of-another-set", command(holding("fetched.json", '{"ISIC2018_a.zip": {}}')),
         ("another data set", "expected ham10000")),
     Bad("bad-stamp-link-to-nothing", command(link_to_nothing), ("a link to nothing", "Delete it")),
     Bad("bad-out-table-in-the-way", table_in_the_way, (ISIC_GROUPS, "my,notes", "Move it away")),
     Bad("bad-server-no-address", lambda folder: by_command(
-        fetch_command, "ham10000", "--out", folder / "x", "--server", "harvard"), ("no web address",)),
+        fetch_command, "ham10000", "--out", folder / "x", "--server", "harvard"),
+        ("no web address",)),
     Bad("bad-server-not-there", command(lambda folder: None), ("Check the connection",)),
 ]
 
@@ -403,16 +412,19 @@ NO_FORMULA = "a name that is no formula"
 OUTPUT = [
     Bad("bad-prediction-formula", writing(write_predictions, "p.csv", image_id="=1+1"),
         ("p.csv, row 5", "image_id = =1+1", NO_FORMULA, "Correct the table")),
-    Bad("bad-prediction-formula-in-lesion", writing(write_predictions, "p.csv", lesion_id="@SUM(A1)"),
+
+           Bad("bad-prediction-formula-in-lesion", writing(write_predictions, "p.csv", lesion_id="@SUM(A1)"),
         ("row 5", NO_FORMULA)),
-    Bad("bad-prediction-tab", writing(write_predictions, "p.csv", image_id="\t=1"), ("row 5", NO_FORMULA)),
+    Bad("bad-prediction-tab", writing(write_predictions, "p.csv", image_id="\t=1"),
+        ("row 5", NO_FORMULA)),
     Bad("bad-submission-formula", writing(submit, "submission.csv", image_id="=cmd|' /C calc'!A0"),
         ("row 5", NO_FORMULA)),
     Bad("bad-predictions-pipe", reading(None), ("p.csv", "a pipe")),
     Bad("bad-predictions-no-text", reading(b"\xff\xfe\0\0" * 20), ("p.csv", "no readable table")),
     Bad("bad-predictions-fold", reading(HEAD + ROW + ROW.replace(b",0\n", b",1e30\n")),
         ("p.csv, row 3", "a whole number")),
-    Bad("bad-predictions-infinite", reading(HEAD + ROW.replace(b".6", b"inf")), ("p.csv, row 2", "p_mel = inf")),
+    Bad("bad-predictions-infinite", reading(HEAD + ROW.replace(b".6", b"inf")),
+        ("p.csv, row 2", "p_mel = inf")),
 ]
 
 ARCHIVES = [*ZIPS, *SERVERS, *LISTINGS, *FOLDERS, *OUTPUT]

@@ -1,4 +1,4 @@
-"What the package imports is declared, within bounds that keep known holes out, and pinned as tested."
+"What is imported is declared, within bounds that keep known holes out, and pinned as tested."
 import ast
 import re
 import sys
@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
-# the first releases without a known hole; for Keras: safe mode that could be bypassed (CVE-2026-1462)
+# first releases without a known hole; Keras: safe mode that could be bypassed (CVE-2026-1462)
 SAFE = dict(keras="3.15.1", pillow="11.3", requests="2.32.4", urllib3="2.6.3", filelock="3.20.3")
 OPTIONAL = {"jax"}  # a backend that the user chooses
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 from skin_nb import fetch as module
 from skin_nb.core import DataError
 from skin_nb.fetch import (
-    DOI, ISIC_GROUP_COLUMNS, WANTED, File, download, fetch, fetch_command, unpack)
+    DOI, ISIC_GROUP_COLUMNS, ISIC_GROUPS, WANTED, File, download, fetch, fetch_command, unpack)
 from skin_nb.readers import read_ham10000
 from skin_nb.sample import write_ham10000
 
@@ -202,7 +202,7 @@ def test_a_slow_server_is_left_and_taken_up_again(server, tmp_path, monkeypatch)
     assert server.asked[-1] == ("/a.bin", kept)
 
 def test_login_page_in_place_of_a_table(server, tmp_path):
-    page = server.file("ISIC2018_Task3_Training_LesionGroupings.csv", b"<html>Please log in</html>", "")
+    page = server.file(ISIC_GROUPS, b"<html>Please log in</html>", "")
     table = replace(page, size=None, columns=ISIC_GROUP_COLUMNS)
     refused(lambda: fetch([table], tmp_path), "LesionGroupings.csv", "Please log in", "isn't kept")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
