@@ -412,8 +412,8 @@ NO_FORMULA = "a name that is no formula"
 OUTPUT = [
     Bad("bad-prediction-formula", writing(write_predictions, "p.csv", image_id="=1+1"),
         ("p.csv, row 5", "image_id = =1+1", NO_FORMULA, "Correct the table")),
-
-           Bad("bad-prediction-formula-in-lesion", writing(write_predictions, "p.csv", lesion_id="@SUM(A1)"),
+    Bad("bad-prediction-formula-in-lesion",
+        writing(write_predictions, "p.csv", lesion_id="@SUM(A1)"),
         ("row 5", NO_FORMULA)),
     Bad("bad-prediction-tab", writing(write_predictions, "p.csv", image_id="\t=1"),
         ("row 5", NO_FORMULA)),

@@ -213,8 +213,9 @@ PICTURES = [
     Bad("bad-picture-half-webp", cut("a.webp", "WEBP"), ("a.webp", FRESH)),
     Bad("bad-picture-half-gif", holding("a.gif", encoded("GIF")[:900]), ("a.gif", FRESH)),
     Bad("bad-picture-half-jpeg2000", cut("a.jp2", "JPEG2000", .2), ("a.jp2", FRESH)),
-    Bad("bad-picture-jpeg-without-middle", holding(
-        "a.jpg", claiming(JPEG, FRAME, ">HH", 9000, 9000)), ("a truncated picture", "9000 × 9000")),
+    Bad("bad-picture-jpeg-without-middle",
+        holding("a.jpg", claiming(JPEG, FRAME, ">HH", 9000, 9000)),
+        ("a truncated picture", "9000 × 9000")),
     Bad("bad-picture-thumbnail", holding("a.png", encoded("PNG", PLAIN[:9, :12])),
         ("12 × 9 pixels", "from 16 to 20,000")),
     Bad("bad-picture-strip", holding("a.png", png(30_000, 20)),
