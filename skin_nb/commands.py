@@ -46,7 +46,7 @@ def describe_sample(
         return ""
     return '"sample" means the embedded one; the folder of this name is ./sample'
 
-# %% ../nbs/25a_commands.ipynb #358947c0
+# %% ../nbs/25a_commands.ipynb #82b7a0eb
 @contextlib.contextmanager
 def notes_for_people():
     "Within the block a warning of this package is a line on the error stream."
@@ -61,7 +61,7 @@ def _print_note(usual, message, category, *place):
     else:
         usual(message, category, *place)
 
-# %% ../nbs/25a_commands.ipynb #5b6fed75
+# %% ../nbs/25a_commands.ipynb #cbc3392e
 @dataclass(frozen=True)
 class FoundData:
     "Data that can be read."
@@ -190,7 +190,7 @@ def run_parser() -> argparse.ArgumentParser:
     add_options(parser, RUN_OPTIONS)
     return parser
 
-# %% ../nbs/25a_commands.ipynb #ef235cc2
+# %% ../nbs/25a_commands.ipynb #0ca52251
 @dataclass(frozen=True)
 class RunPlan:
     "What a run will do."
@@ -199,7 +199,7 @@ class RunPlan:
     data: FoundData
     parameters: dict  # what the notebooks are offered
     jobs: int
-    missing: list  # of `Problem`: weights that the environment's folder lacks
+    untrained: list  # networks that would have weights and get none: trained from scratch
     baseline: object = None  # DataFrame of result rows to compare with
 
     @property
@@ -219,16 +219,17 @@ def plan_run(
     baseline = read_baseline(arguments.baseline) if arguments.baseline is not None else None
     folder = notebooks_folder()
     notebooks = find_notebooks(folder, arguments.only)
-    missing = _missing_weights(notebooks, weights, is_explicit=arguments.weights is not None)
+    missing = _without_weights(notebooks, weights, is_explicit=arguments.weights is not None)
     place = None if is_sample else absolute_path("--data", arguments.data)
     run = run_folder(arguments.out, place.name if place else "sample", folder, place)
     data = find_data(arguments.data, arguments.task, arguments.layout, arguments.part)
     profile = arguments.profile or ("sample" if is_sample else "two_core")
     parameters = dict(data=data.parameter, task=arguments.task, profile=profile, weights=weights,
                       seed=arguments.seed, folds=folds)
-    return RunPlan(notebooks, run, data, parameters, arguments.jobs, missing, baseline)
+    return RunPlan(notebooks, run, data, parameters, arguments.jobs,
+                   [] if is_sample else missing, baseline)
 
-# %% ../nbs/25a_commands.ipynb #59a6a03f
+# %% ../nbs/25a_commands.ipynb #8dec8afc
 def networks_of(
     path: Path,  # experiment notebook
 ) -> list:  # names
@@ -238,15 +239,18 @@ def networks_of(
     code = [source for kind, source, _ in notebook_cells(path) if kind == "code"]
     return networks_in("\n".join(code))
 
-def _missing_weights(notebooks, weights, is_explicit):
-    "What weights are missing; a `DataError` where their folder was named on purpose."
-    networks = [network for path in notebooks for network in networks_of(path)]
-    problems = weights_problems(weights, list(dict.fromkeys(networks)))
+def _without_weights(notebooks, weights, is_explicit):
+    "Networks without weights; a `DataError` where a folder that was named on purpose lacks them."
+    named = [network for path in notebooks for network in networks_of(path)]
+    networks = list(dict.fromkeys(named))
+    if weights in ("", "random"):
+        return networks
+    problems = weights_problems(weights, networks)
     if problems and is_explicit:
         raise DataError(*problems)
-    return problems
+    return [str(problem.row) for problem in problems]
 
-# %% ../nbs/25a_commands.ipynb #3d91db31
+# %% ../nbs/25a_commands.ipynb #432a3f5b
 HAM10000_IMAGES = 10015  # that the committed results were made with
 
 def recorded_seconds(
@@ -271,8 +275,8 @@ def describe_cost(
     "What a run is expected to cost, so far as it is known."
     if plan.parameters["profile"] not in ("two_core", "small_pictures"):
         return "not known for this profile"
-    if plan.missing:
-        return "not known: training from scratch takes hours, where weights are missing"
+    if plan.untrained:
+        return "not known; on thousands of pictures, training from scratch takes hours"
     results = project_folder() / "results" / "ham10000"
     names = [path.stem for path in plan.notebooks]
     seconds = {name: recorded_seconds(results, name, plan.folds) for name in names}
@@ -284,8 +288,9 @@ def describe_cost(
     text = f"about {minutes:,} min of training on the machine of the committed results"
     return text + (f"; not known for {unknown}" if unknown else "")
 
-# %% ../nbs/25a_commands.ipynb #abc5d403
-WEIGHTS_IN_WORDS = {"": "random, but for those that come with the package", "random": "random",
+# %% ../nbs/25a_commands.ipynb #12dccd3c
+WEIGHTS_IN_WORDS = {"": "random, but for SampleNet's, which come with the package",
+                    "random": "random",
                     "imagenet": "imagenet, downloaded where they are not there yet"}
 
 def describe_plan(
@@ -323,10 +328,9 @@ def _describe_data(data):
 def _describe_weights(plan):
     weights = plan.parameters["weights"]
     text = WEIGHTS_IN_WORDS.get(weights, weights)
-    missing = ", ".join(str(problem.row) for problem in plan.missing)
-    if not missing:
+    if not plan.untrained:
         return text
-    return f"{text}, where none fits {missing}: what needs them is trained from scratch"
+    return f"{text}; trained from scratch: {', '.join(plan.untrained)}"
 
 # %% ../nbs/25a_commands.ipynb #5b762b62
 def report_run(
@@ -363,7 +367,7 @@ def _print_leaderboard(rows):
     else:
         print("\nNo result rows in this run.")
 
-# %% ../nbs/25a_commands.ipynb #bb28b233
+# %% ../nbs/25a_commands.ipynb #24d22232
 def _describe_fall(score):
     "One score that fell, in a line of a terminal."
     now = "nothing" if score.now != score.now else f"{score.now:.3f}"  # NaN is not itself
@@ -452,7 +456,7 @@ def _suggest(arguments):
     path = write_suggestion(open_data(arguments.folder))
     print(f"{path}\nRead it, correct what was guessed wrongly, and check the folder again.")
 
-# %% ../nbs/25a_commands.ipynb #d6bfd4cd
+# %% ../nbs/25a_commands.ipynb #97ad9e0f
 def _print_quality(table):
     from skin_nb.understanding import format_quality, quality_checks
     print(format_quality(quality_checks(table)))

@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 import nbformat
 import pytest
+from bad_arguments import class_folders
 from skin_nb import batch, template
 from skin_nb.batch import (
     EARLIER, batch_environment, find_notebooks, no_experiments, notebooks_folder, run_one)
-from skin_nb.commands import report_run, run_command
+from skin_nb.commands import describe_plan, plan_run, report_run, run_command, run_parser
 from skin_nb.core import DataError
 from skin_nb.rows import result_table
 
@@ -235,6 +236,41 @@ def test_a_new_recipe_goes_beside_ours(foreign, tmp_path, root, monkeypatch):
     monkeypatch.setattr(template, "own_notebooks", lambda: ours)
     assert template.new_recipe_command(["dense", "--backbone", "densenet121"]) == 0
     assert (ours / "38b_dense.ipynb").exists() and not list(foreign.glob("38*"))
+
+
+# what is said before the start
+
+def plan(*arguments):
+    return plan_run(run_parser().parse_args([str(a) for a in arguments]))
+
+
+def test_what_will_run_is_said_first(tmp_path, monkeypatch):
+    class_folders(tmp_path)
+    monkeypatch.setenv("SKIN_NB_WEIGHTS", str(tmp_path))
+    planned = plan("--data", tmp_path / "data", "--only", "30,33,90", "--out", tmp_path / "run",
+                   "--layout", "folders", "--folds", "1")
+    assert planned.parameters["data"] == dict(folder=str(tmp_path / "data"), layout="folders",
+                                              part=None)
+    said = describe_plan(planned)
+    for text in (f"{tmp_path}/data, 4 images", "layout folders", "mel (2), nv (2)", "two_core",
+                 "trained from scratch: ResNet50V2", "30_custom_cnn, 33_resnet50v2, 90_results",
+                 f"output    {tmp_path}/run", "cost      not known"):
+        assert text in said
+    assert not (tmp_path / "run").exists()
+    known = plan("--data", tmp_path / "data", "--only", "30", "--out", tmp_path / "run")
+    assert "min of training on the machine of the committed results" in describe_plan(known)
+
+
+def test_which_sample_is_meant(tmp_path, monkeypatch):
+    class_folders(tmp_path)
+    (tmp_path / "data").rename(tmp_path / "sample")
+    monkeypatch.chdir(tmp_path)
+    embedded = plan("--only", "30", "--out", "run")
+    assert embedded.data.is_sample and "the folder of this name is ./sample" in \
+        " ".join(describe_plan(embedded).split())
+    folder = plan("--data", "./sample", "--only", "30", "--out", "run")
+    assert not folder.data.is_sample and folder.data.folder == tmp_path / "sample"
+    assert embedded.data.stamp != folder.data.stamp
 
 
 # what is compared
