@@ -44,6 +44,26 @@ def test_damaged_checkpoint_starts_anew(tmp_path):
     assert done.returncode == 0 and "damaged" in done.stderr
     assert len(pd.read_csv(tmp_path / "history.csv").query("stage == 1")) >= 3
 
+def test_a_checkpoint_belongs_to_its_pictures_and_labels(tmp_path):
+    "Other pixels or other labels under the same names: the stage starts anew."
+    from dataclasses import replace
+    from skin_nb.recipe import Stage
+    from skin_nb.training import Checkpoint, fit_recipe, prepare
+    from train_script import SCRATCH, toy
+    recipe = replace(SCRATCH, stages=(Stage(1, 1e-3, unfreeze="all"),))
+    table, images = toy()
+    fit_recipe(recipe, table, images, tmp_path, verbose=0)
+    pixels, labels = images.copy(), table.copy()
+    pixels[3, 4, 5, 0] ^= 1
+    labels.loc[3, "dx"] = "nv" if labels.dx[3] != "nv" else "mel"
+
+    def is_found(table, images):
+        from skin_nb.core import content_key
+        key = content_key(prepare(recipe, table, images).key, 1)
+        return Checkpoint(tmp_path / "stage1.ckpt.npz", key, []).found is not None
+    assert is_found(table, images)
+    assert not is_found(table, pixels) and not is_found(labels, images)
+
 @pytest.mark.slow
 def test_prefix_notebook_on_jax():
     "Cut, key, cache and equality: the notebook that states them holds on the other back end as well."
