@@ -93,7 +93,7 @@ def describe(
         f"  licence: {terms.licence}",
         f"  cite:    {terms.cite}",
         f"  size:    {total_size(files)}, files: {len(files)}",
-        f"  to:      {out}"])
+        f"  to:      {printable(str(out))}"])
 
 # %% ../nbs/10a_fetch.ipynb #e1060ca3
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
@@ -848,10 +848,10 @@ def _is_fetched(name, out):
     notes = _read_stamp(stamp, name)
     gone = [path for path in _noted_paths(notes) if not os.path.lexists(out / path)]
     if gone:
-        print(f"{out} lacks {printable(', '.join(gone))}, which is fetched again")
+        print(printable(f"{out} lacks {', '.join(gone)}, which is fetched again"))
         return False
-    print(f"{out} is there already ({len(notes)} files fetched); "
-          f"delete {STAMP} in it to look for what is missing")
+    print(printable(f"{out} is there already ({len(notes)} files fetched); "
+                    f"delete {STAMP} in it to look for what is missing"))
     return True
 
 # %% ../nbs/10a_fetch.ipynb #9657d8fe
@@ -860,7 +860,7 @@ _SHOWN_PROBLEMS = 10  # of each folder
 def _check(folders):
     "Survey what has arrived; the exit code."
     wrong = sum(_check_folder(folder) for folder in folders)
-    print(f"next: skin_nb_run --data {folders[0]}")
+    print(printable(f"next: skin_nb_run --data {folders[0]}"))
     return 1 if wrong else 0
 
 def _check_folder(folder):
@@ -873,5 +873,5 @@ def _check_folder(folder):
                f"{len(problems)} problems")
     if len(problems) > _SHOWN_PROBLEMS:
         summary += " (skin_nb_check lists them all)"
-    print(summary)
+    print(printable(summary))
     return len(problems)
