@@ -92,12 +92,20 @@ def test_whatever_ends_a_run_ends_its_notebooks(sleeper, name, code, says):
         assert "1/1 30_sleep: decoding: " in said and "/800 img" in said and "\r" not in said
 
 
+DIE = """import os, pathlib, subprocess
+worker = subprocess.Popen(["sleep", "60"])
+pathlib.Path(out, "worker").write_text(str(worker.pid))
+os.kill(os.getpid(), 9)"""
+
+
 def test_a_killed_kernel_is_called_that(tmp_path):
-    notebook(tmp_path / "nbs/30_large.ipynb", "import os, signal; os.kill(os.getpid(), 9)")
+    notebook(tmp_path / "nbs/30_large.ipynb", DIE)
     r = subprocess.run(["skin_nb_run", "--out", "run"], cwd=tmp_path, capture_output=True,
                        text=True)
     assert r.returncode == 1 and "memory" in r.stdout and "--jobs" in r.stdout, r.stdout
     assert not (tmp_path / "run/30_large/progress.json").exists()
+    worker = int((tmp_path / "run/30_large/worker").read_text())
+    assert wait_for(lambda: not is_alive(worker), 5)
 
 
 def test_nobody_reads_what_a_run_prints(tmp_path):
