@@ -262,7 +262,8 @@ def test_what_will_run_is_said_first(tmp_path, monkeypatch):
                                               part=None)
     said = " ".join(describe_plan(planned).split())
     for text in (f"{tmp_path}/data, 4 images", "layout folders", "2 classes: nv (2), mel (2)",
-                 "two_core", "trained from scratch: ResNet50V2", "30_custom_cnn, 33_resnet50v2, 90_results",
+                 "two_core", "trained from scratch: ResNet50V2",
+                 "30_custom_cnn, 33_resnet50v2, 90_results",
                  f"output {tmp_path}/run", "cost not known"):
         assert text in said
     assert not (tmp_path / "run").exists()
