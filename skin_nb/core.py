@@ -210,8 +210,16 @@ def weights_home() -> Path | None:  # folder with Keras weights files, or None
 
 def cache_home() -> Path:  # folder; created when first written to
     "Decoded images and prefix features: `SKIN_NB_CACHE`, by default the user's cache folder."
-    user_cache = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
-    return Path(os.environ.get("SKIN_NB_CACHE", Path(user_cache) / "skin_nb"))
+    named = os.environ.get("SKIN_NB_CACHE")
+    if named:
+        return Path(named)
+    try:
+        user_cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # a user without a home, as in some containers
+        raise DataError(Problem("SKIN_NB_CACHE", None, "no home folder, and no other named",
+                                "a folder for decoded pictures and features",
+                                "Let SKIN_NB_CACHE name one.")) from None
+    return Path(user_cache) / "skin_nb"
 
 # %% ../nbs/00_core.ipynb #af2a53b9
 @dataclass(frozen=True)

@@ -144,11 +144,14 @@ def _check_info(info):
         raise TypeError("classes that are no list of names")
     task_from_dict(info["task"])
     views = Views(**info["recipe"]["views"])
-    size = info["recipe"]["size"]
-    if not all(type(number) is int and number > 0 for number in (views.count, size)):
-        raise TypeError("a size or a number of views that is no number")
+    _check_number("views", views.count, 100)
+    _check_number("size", info["recipe"]["size"], 4096)
     if info["encoder"] is not None:
         MetadataEncoder.from_dict(info["encoder"]).names
+
+def _check_number(name, number, most):
+    if type(number) is not int or not 0 < number <= most:
+        raise TypeError(f"{name}: {number!r}")
 
 # %% ../nbs/20d_model_files.ipynb #8802d782
 SEEN_MEMBER = "skin_nb_seen.json"
