@@ -533,7 +533,7 @@ def data_stamp(
 def _try_picture(path, image_id, line):
     "What is wrong with the picture of a row."
     try:
-        open_image(path)
+        open_image(path, at_least=64)  # every byte is read; only what comes out is smaller
     except DataError as error:
         name = image_id if line is None else f"{image_id} (line {line} of the table)"
         return [replace(p, row=name) for p in error.problems]

@@ -88,7 +88,8 @@ def exit_code(
     "Do the work of a command; an error becomes a message."
     try:
         code = work() or 0
-        sys.stdout.flush()
+        if sys.stdout:  # None where the caller has closed it
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
         _close_output()
