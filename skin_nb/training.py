@@ -846,11 +846,11 @@ def predict_table(
 ) -> np.ndarray:  # (N, classes) float32, columns in the order of the model's task
     "Probabilities of a loaded model for decoded pictures; missing metadata count as unknown."
     model, info = loaded
-    metadata = None
-    if info["encoder"]:
-        metadata = encode_metadata(MetadataEncoder.from_dict(info["encoder"]), table)
     views = Views(**info["recipe"]["views"])
+    metadata = None
     try:
+        if info["encoder"]:
+            metadata = encode_metadata(MetadataEncoder.from_dict(info["encoder"]), table)
         p = predict_images(model, images, np.arange(len(table)), metadata, views, batch)
     except Exception as error:  # of a network that doesn't take its input
         raise _refused(path, error, keras.__version__) from None
