@@ -13,6 +13,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import time
 import warnings
 import zipfile
@@ -765,7 +766,9 @@ def _refused(path, error, written_by):
     "The `DataError` for a model that Keras doesn't load."
     reason = str(error).rpartition("Exception encountered: ")[2] or type(error).__name__
     found = f"a model that Keras {keras.__version__} doesn't load ({reason.splitlines()[0][:160]})"
-    if written_by == keras.__version__:
+    if not re.fullmatch(r"\d[\w.]*", str(written_by)):  # it comes from the file
+        written_by = "(unknown)"
+    if written_by in (keras.__version__, "(unknown)"):
         fix = ("pip install --upgrade keras, if a newer one wrote it. Layers that are programs are "
                "never loaded.")
     else:
