@@ -14,7 +14,9 @@ import re
 import time
 from pathlib import Path
 import skin_nb
-from .core import DataError, Problem, require_file, weights_home
+from .core import (
+    DataError, Problem, read_weights_name, require_file, weights_file, weights_home,
+    weights_names)
 from .processes import LOCK
 
 # %% ../nbs/24d_arguments.ipynb #846bc672
@@ -184,35 +186,15 @@ def choose_weights(
 # %% ../nbs/24d_arguments.ipynb #c123fe04
 WEIGHTS_BEGIN = {".h5": b"\x89HDF\r\n\x1a\n", ".npz": b"PK"}
 
-def _names_of(network):
-    "The names that a network's files may have, for a message."
-    low = network.lower()
-    names = [f"{low}_notop.weights.h5", f"{low}_to_LAYER.weights.h5",
-             f"{low}_notop_to_BLOCK.weights.h5"]
-    if network.startswith("EfficientNetB"):
-        names.append(f"{low}_lite_notop.weights.h5")
-    return ", ".join(names)
-
-def _file_for(network, path):
-    "The file of a network at a path, a file or a folder of files; None: there is none."
-    if not path.is_dir():
-        return path
-    files = path.glob(f"{network.lower()}_*.weights.h5")
-    return min(files, key=lambda file: ("_lite_" in file.name, file.name), default=None)
-
-def _fits_by_name(network, file):
-    pattern = rf"{network}(_lite)?_(notop)?_?(to_\w+)?\.weights\.h5"
-    return file.suffix == ".npz" or bool(re.fullmatch(pattern, file.name, re.I))
-
 def _weights_problem(network, path):
     "What is wrong with a network's weights; None if nothing is."
-    file = _file_for(network, path)
-    expected = f"a file {_names_of(network)}"
+    file = weights_file(network, path) if path.is_dir() else path
+    expected = "a file " + ", ".join(weights_names(network))
     if file is None:
         return Problem(str(path), network, f"no weights of {network}", expected,
                        "Put the file there, leave the notebook out of --only, use --weights "
                        "imagenet to download, or --weights '' to go without.")
-    if not _fits_by_name(network, file):
+    if file.suffix != ".npz" and read_weights_name(network, file) is None:
         return Problem(str(file), network, "this file name", expected, "Rename the file.")
     require_file(file, f"the weights of {network}")
     first = WEIGHTS_BEGIN[file.suffix]

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['BACKENDS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'CAFFE_MEAN', 'CONVENTIONS', 'SAMPLE_NET', 'BACKBONES', 'RANDOM',
            'require_backend', 'Backbone', 'preprocess', 'custom_cnn', 'sample_net', 'register_backbone', 'get_backbone',
-           'Weights', 'find_weights', 'weights_names', 'swap_depthwise', 'build_backbone', 'h5_bytes', 'load_into',
-           'MatmulDepthwise', 'on_cpu', 'training_copy', 'calibrate_batch_norm']
+           'Weights', 'find_weights', 'swap_depthwise', 'build_backbone', 'h5_bytes', 'load_into', 'MatmulDepthwise',
+           'on_cpu', 'training_copy', 'calibrate_batch_norm']
 
 # %% ../nbs/20_backbones.ipynb #dbb80092
 import json
@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Callable
 import numpy as np
 import skin_nb
-from .core import DataError, Problem, require_file, weights_home
+from .core import (
+    DataError, Problem, read_weights_name, require_file, weights_file, weights_home,
+    weights_names)
 
 # %% ../nbs/20_backbones.ipynb #698db49f
 BACKENDS = ("tensorflow", "jax", "torch")  # modules that Keras may compute with
@@ -227,9 +229,9 @@ def find_weights(
 
 def _find_in_folder(name, folder):
     "The weights of a backbone in a folder; a `DataError` where somebody has named one without."
-    files = sorted(folder.glob(f"{name.lower()}_*.weights.h5"), key=_lite_last)
-    if files:
-        return _read_name(name, files[0])
+    file = weights_file(name, folder)
+    if file:
+        return _read_name(name, file)
     packaged = _packaged(name)
     by_default = weights_home() and folder.resolve() == weights_home().resolve()
     if packaged.path or by_default or not get_backbone(name).pretrained:
@@ -239,18 +241,6 @@ def _find_in_folder(name, folder):
                             "Put the file there, or use --weights imagenet to download, or "
                             "--weights '' to go without."))
 
-# %% ../nbs/20_backbones.ipynb #62c2b9bd
-def weights_names(
-    name: str,  # backbone
-) -> list:  # of str, the best first
-    "The names of files that a folder of weights is searched for."
-    low = name.lower()
-    names = [f"{low}_notop.weights.h5", f"{low}_to_LAYER.weights.h5",
-             f"{low}_notop_to_BLOCK.weights.h5"]
-    if name.startswith("EfficientNetB"):
-        names.append(f"{low}_lite_notop.weights.h5")
-    return names
-
 # %% ../nbs/20_backbones.ipynb #836b2514
 def _packaged(name):
     "The weights that come with the package; random ones for a backbone that has none."
@@ -259,20 +249,15 @@ def _packaged(name):
         return RANDOM
     return Weights(file, str(Path(skin_nb.__file__).parent / file))
 
-def _lite_last(file):
-    "The order of weights files: a Lite version only where there is no other."
-    return "_lite_" in file.name, file.name
-
 def _read_name(name, path):
     "What the name of a weights file says about it; arrays (.npz) are of the whole network."
     if path.suffix == ".npz":
         return Weights(path.name, str(path))
-    pattern = rf"{name.lower()}(_lite)?_(notop)?_?(?:to_(\w+))?\.weights\.h5"
-    match = re.fullmatch(pattern, path.name, re.I)
-    if not match:
-        expected = f"{name.lower()}_notop.weights.h5 or {name.lower()}_to_LAYER.weights.h5"
+    said = read_weights_name(name, path)
+    if said is None:
+        expected = "one of " + ", ".join(weights_names(name))
         raise DataError(Problem(str(path), None, "this file name", expected, "Rename the file."))
-    lite, whole_network, covers = match.groups()
+    lite, whole_network, covers = said
     return Weights(path.name, str(path), covers, partial=not whole_network, lite=bool(lite))
 
 # %% ../nbs/20_backbones.ipynb #dceff7f7

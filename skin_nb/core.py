@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['SAMPLE_NOTE', 'PROFILES', 'printable', 'Problem', 'DataError', 'page_text', 'replacing', 'write_json', 'read_json',
-           'require_file', 'require_space', 'content_key', 'file_stamp', 'weights_home', 'cache_home', 'Profile',
-           'get_profile', 'set_seed', 'axes', 'anonymous_mb', 'MemoryPeak']
+           'require_file', 'require_space', 'content_key', 'file_stamp', 'weights_home', 'cache_home', 'weights_names',
+           'weights_file', 'read_weights_name', 'Profile', 'get_profile', 'set_seed', 'axes', 'anonymous_mb',
+           'MemoryPeak']
 
 # %% ../nbs/00_core.ipynb #c1d8eed9
 import contextlib
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import stat
 import sys
@@ -220,6 +222,40 @@ def cache_home() -> Path:  # folder; created when first written to
                                 "a folder for decoded pictures and features",
                                 "Let SKIN_NB_CACHE name one.")) from None
     return Path(user_cache) / "skin_nb"
+
+# %% ../nbs/00_core.ipynb #3bce1978
+def weights_names(
+    network: str,  # such as "ResNet50V2"
+) -> list:  # of str, the best first
+    "The names of files that a folder of weights is searched for."
+    low = network.lower()
+    names = [f"{low}_notop.weights.h5", f"{low}_to_LAYER.weights.h5",
+             f"{low}_notop_to_BLOCK.weights.h5"]
+    if network.startswith("EfficientNetB"):
+        names.append(f"{low}_lite_notop.weights.h5")
+    return names
+
+# %% ../nbs/00_core.ipynb #bbcf398d
+def weights_file(
+    network: str,
+    folder: Path,
+) -> Path | None:  # None: there is none
+    "The best weights file of a network in a folder: a Lite version only where there is no other."
+    files = folder.glob(f"{network.lower()}_*.weights.h5")
+    return min(files, key=_lite_last, default=None)
+
+def _lite_last(file):
+    return "_lite_" in file.name, file.name
+
+# %% ../nbs/00_core.ipynb #8c5d6076
+def read_weights_name(
+    network: str,
+    path: Path,
+) -> tuple | None:  # (Lite, whole network, layer it reaches to), None where it says nothing
+    "What the name of a weights file says; None for a name that isn't one of this network."
+    pattern = rf"{network}(_lite)?_(notop)?_?(?:to_(\w+))?\.weights\.h5"
+    match = re.fullmatch(pattern, path.name, re.I)
+    return match and match.groups()
 
 # %% ../nbs/00_core.ipynb #af2a53b9
 @dataclass(frozen=True)

@@ -606,7 +606,7 @@ def test_stored_facts_are_those_published(stored):
 
 def test_real_quality(real):
     q = u.quality_checks(real)
-    assert q[~q.met].standard.tolist() == ["consistency", "balance", "balance"]
+    assert q[~q.met].standard.tolist() == ["consistency", "consistency", "balance", "balance"]
 
 
 def test_real_shape(real):
