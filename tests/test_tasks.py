@@ -11,8 +11,11 @@ EXPECTED = {"seven": "ham10000 akiec, bcc, bkl, df, mel, nv, vasc", "melanoma": 
             "invented": "crater, delta, island"}
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-@pytest.mark.parametrize("kind", EXPECTED)
+ROADS = [*((kind, "tensorflow") for kind in EXPECTED), ("invented", "jax"),
+         *(pytest.param(kind, "jax", marks=pytest.mark.slow) for kind in ("seven", "melanoma"))]
+
+
+@pytest.mark.parametrize("kind, backend", ROADS)
 def test_the_whole_road(tmp_path, kind, backend):
     env = dict(os.environ, KERAS_BACKEND=backend, TQDM_DISABLE="1")
     command = [sys.executable, str(HERE / "road_script.py"), kind, str(tmp_path)]

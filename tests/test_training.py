@@ -13,7 +13,7 @@ def train(kind, out, backend, die_in_epoch=-1, weights=""):
 
 def result(out): return dict(np.load(Path(out) / "result.npz"))
 
-@pytest.mark.parametrize("backend, kind", [("tensorflow", "options"), ("jax", "scratch")])
+@pytest.mark.parametrize("backend, kind", [("tensorflow", "options"), pytest.param("jax", "scratch", marks=pytest.mark.slow)])
 def test_killed_run_ends_with_the_same_bits(tmp_path, backend, kind):
     assert train(kind, tmp_path / "whole", backend).returncode == 0
     killed = train(kind, tmp_path / "killed", backend, die_in_epoch=2)
