@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['HAM10000_PARTS', 'TABLE_NAMES', 'FIX_HEADER', 'OTHER_FOLDERS', 'ISIC2018_COLUMNS', 'ISIC2018_MARKS', 'ISIC2019_MARKS',
            'ISIC_PARTS', 'CONFIRMED', 'ISIC2019_COLUMNS', 'NONE_OF_THEM', 'DOWNSAMPLED', 'ISIC2019_METADATA',
-           'PH2_TABLE', 'PH2_CLASSES', 'LAYOUTS', 'KNOWN_LAYOUTS', 'ARCHIVES', 'UNKNOWN', 'read_ham10000',
-           'read_isic2018', 'read_isic2019', 'Layout', 'find_layout', 'read_any', 'describe_reading', 'passed_over',
-           'data_stamp', 'survey', 'find_problems']
+           'PH2_TABLE', 'PH2_CLASSES', 'LAYOUTS', 'KNOWN_LAYOUTS', 'ARCHIVES', 'UNKNOWN', 'CHALLENGES',
+           'PART_SPELLINGS', 'read_ham10000', 'read_isic2018', 'read_isic2019', 'Layout', 'find_layout', 'read_any',
+           'describe_reading', 'passed_over', 'data_stamp', 'survey', 'find_problems']
 
 # %% ../nbs/03_readers.ipynb #a7ad6f06
 import os
@@ -25,8 +25,8 @@ from skin_nb.folders import (
     look_through)
 from .own_data import (
     LONE, NOTHING_KNOWN, PART_NAME, candidate_tables, class_folders, fill_lesions, find_files,
-    has_mapping, leave_out, load_class_folders, load_own_table, note_source, reader_columns,
-    read_strictly, require_folder, translate)
+    has_mapping, leave_out, load_class_folders, load_own_table, note_source, note_spellings,
+    reader_columns, read_strictly, require_folder, translate)
 from .pictures import open_image
 from skin_nb.tables import (
     LINE, MAPPING, TABLE_COLUMNS, check_classes, check_groups, check_image_ids, check_people,
@@ -50,8 +50,12 @@ def _is_ham10000_table(path):
     return name != TABLE_NAMES[-1] or has_columns(header_of(path), *TABLE_COLUMNS)
 
 def _training_tables(folder):
-    "The metadata files of HAM10000 in a folder."
-    return [e.path for e in files_in(folder) if _is_ham10000_table(e.path)]
+    "The metadata files of HAM10000 in a folder; without one, tables that have its columns."
+    named = [e.path for e in files_in(folder) if _is_ham10000_table(e.path)]
+    return named or [file for file in candidate_tables(folder)
+                     if os.path.samefile(os.path.dirname(file), folder)
+                     and "test" not in os.path.basename(file).lower()
+                     and has_columns(header_of(file), *TABLE_COLUMNS)]
 
 def _test_tables(folder):
     "Tables of the challenge's test pictures in the form of HAM10000's."
@@ -111,7 +115,7 @@ def _named_in(files):
         except DataError:
             continue
         column = column_named(cells, "image_id") or column_named(cells, "image")
-        names |= set(cells[column])
+        names |= set(cells[column]) if column else set()
     return names
 
 def _check_ham10000(file, table):
@@ -138,6 +142,7 @@ def _load_ham10000(folder, part=None):
     rest = _set_aside(contents, matches.rest, part, others)
     problems += contents.problems + _check_ham10000(file, table) + matches.unlike
     problems += join_pictures(file, table, rest, contents)
+    note_spellings(table)
     return note_source(with_task(typed(table), HAM10000), contents, file, part), problems
 
 # %% ../nbs/03_readers.ipynb #dfa6e788
@@ -245,7 +250,7 @@ def _load_isic2018(folder, part=None):
         refuse(folder, None, "the columns of ISIC 2019", "those of ISIC 2018",
                "Read the folder with read_isic2019.")
     file, part = _truth(folder, part, files)
-    others = [f for f in files if f != file]
+    others = [f for f in files if f != file] + _training_tables(folder)
     table, problems = _read_truth(file, ISIC2018_COLUMNS)
     contents = look_through(folder)
     table, matches = find_files(table, contents)
@@ -275,6 +280,16 @@ DOWNSAMPLED = "_downsampled"
 ISIC2019_METADATA = {"image": "image_id", "age_approx": "age", "sex": "sex",
                      "anatom_site_general": "localization"}  # column there -> here
 
+def _check_metadata(folder):
+    "A problem for a file that is called like ISIC 2019's metadata and is something else."
+    return [Problem(file, 1, f"the columns {', '.join(header_of(file))[:80]}",
+                    "the columns " + ", ".join([*ISIC2019_METADATA, "lesion_id"]),
+                    "Fetch the file again: without it a split by lesion is one by image.")
+            for file in candidate_tables(folder)
+            if "isic_2019" in os.path.basename(file).lower()
+            and "metadata" in os.path.basename(file).lower()
+            and not has_columns(header_of(file), *ISIC2019_METADATA)]
+
 def _isic2019_metadata(folder, images):
     "lesion_id, age, sex and localization of these images, gaps empty; and what is wrong with them."
     columns = ["image_id", "lesion_id", "age", "sex", "localization"]
@@ -282,7 +297,8 @@ def _isic2019_metadata(folder, images):
     problems = []
     for file in _tables(folder, *ISIC2019_METADATA):
         cells, unfit = read_table(file)
-        cells = cells.rename(columns=ISIC2019_METADATA)
+        cells = named_like(file, cells, ISIC2019_METADATA, "", "").rename(columns=ISIC2019_METADATA)
+        cells = translate({}, file, cells.assign(dx=""))
         problems += unfit + check_people(file, cells)
         tables.append(cells.reindex(columns=columns))
     known = pd.concat(tables).drop_duplicates("image_id").set_index("image_id")
@@ -301,12 +317,12 @@ def _load_isic2019(folder, part=None):
     table = fill_lesions(table.assign(**known, dx_type="unknown"))
     rest = _set_aside(contents, matches.rest, part, [f for f in files if f != file])
     problems += wrong + check_image_ids(file, table) + contents.problems + matches.unlike
-    problems += join_pictures(file, table, rest, contents)
+    problems += join_pictures(file, table, rest, contents) + _check_metadata(folder)
     return note_source(with_task(typed(table), ISIC2019), contents, file, part), problems
 
 def _isic2019_classes(file):
     "Column of this truth -> class; None for what is none of the eight."
-    if NONE_OF_THEM in header_of(file):
+    if column_named(header_of(file), NONE_OF_THEM):
         return ISIC2019_COLUMNS | {NONE_OF_THEM: None}
     return ISIC2019_COLUMNS
 
@@ -416,12 +432,20 @@ def find_layout(
     return found[0]
 
 def _asked_layout(folder, name):
+    name = name.lower()
     if name not in LAYOUTS:
         refuse("--layout", None, repr(name), "one of " + ", ".join(LAYOUTS), "Choose one of these.")
-    if not LAYOUTS[name].marks(folder):
-        refuse(folder, None, f"nothing of the layout {name}", LAYOUTS[name].title,
+    layout = LAYOUTS[name]
+    if name == "folders" and class_folders(folder, every=True):
+        layout = replace(layout, load=_load_every_folder)
+    elif not layout.marks(folder):
+        refuse(folder, None, f"nothing of the layout {name}", layout.title,
                "Leave --layout out to see what is found.")
-    return LAYOUTS[name]
+    return layout
+
+def _load_every_folder(folder, part=None):
+    "A folder that somebody has called one of class folders."
+    return load_class_folders(folder, every=True)
 
 # %% ../nbs/03_readers.ipynb #a86e810e
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
@@ -440,18 +464,30 @@ def _guess(folder):
                 "Kaggle's hmnist tables have no ids, so pictures of one lesion can't be kept "
                 "together. Use the pictures and HAM10000_metadata.csv.")
     below = _layouts_below(folder)
-    if below:
+    if below and look_through(Path(folder) / below[0]).pictures:
         return (f"{UNKNOWN}, but in the folders {', '.join(below)}",
                 f"Name one: {folder}/{below[0]}.")
+    if below:
+        return (f"{UNKNOWN}: a table in {below[0]}, without pictures beside it",
+                "Copy the table into this folder, if the pictures lie here or in other folders of "
+                "it.")
     pictures = len(look_through(folder).pictures)
     if not pictures:
         return _guess_without_pictures(folder)
-    workbooks = [e.name for e in files_in(folder) if e.name.lower().endswith((".xls", ".xlsx"))]
+    names = [e.name for e in files_in(folder)]
+    disguised = [n for n in names if n.lower() == f"{MAPPING}.txt"]
+    if disguised:
+        return f"{UNKNOWN}, and a file {disguised[0]}", f"Rename that file: {MAPPING}."
+    workbooks = [n for n in names if n.lower().endswith((".xls", ".xlsx", ".ods", ".numbers"))]
     if workbooks:
         return (f"{UNKNOWN}: {pictures:,} pictures and a workbook {workbooks[0]}",
                 f"Save it as CSV UTF-8; skin_nb_check --suggest {folder} then begins a {MAPPING}.")
     if headers:
         return _guess_table(folder, pictures, headers)
+    archives = [n for n in names if n.lower().endswith(ARCHIVES)]
+    if archives:
+        return (f"{UNKNOWN}: {pictures:,} pictures and an archive {archives[0]}",
+                "If the table is in the archive: unpack it here.")
     return (f"{UNKNOWN}: {pictures:,} pictures without a label",
             "Sort them into a folder per class, or put a table beside them, or name the folder "
             "one level up or down.")
@@ -472,20 +508,26 @@ def _guess_without_pictures(folder):
 def _guess_table(folder, pictures, headers):
     "The table with the most columns is probably the one that was meant."
     file = max(headers, key=lambda f: len(headers[f]))
-    columns = ", ".join(headers[file][:12])
+    columns = ", ".join(name for name in headers[file][:12] if name)
     return (f"{UNKNOWN}: {pictures:,} pictures and a table {os.path.relpath(file, folder)} with "
             f"the columns {columns}",
             f"Say in a {MAPPING} what the columns mean: skin_nb_check --suggest {folder} begins "
-            "one.")
+            "one. Where folders tell the classes: --layout folders.")
 
 # %% ../nbs/03_readers.ipynb #e094f16c
+CHALLENGES = ("ham10000", "isic2018", "isic2019")
+PART_SPELLINGS = {"train": "training", "val": "validation", "valid": "validation"}
+
 def _load(folder, layout=None, part=None):
     "The table of a folder in whatever layout it is, and what is wrong with it."
     found = find_layout(folder, layout)
     if part and not found.parts:
         refuse("--part", None, repr(part), f"none: the layout {found.name} has no parts",
                "Leave --part out.")
-    table, problems = found.load(folder, part and part.lower())
+    part = part and part.lower()
+    if found.name in CHALLENGES:
+        part = PART_SPELLINGS.get(part, part)
+    table, problems = found.load(folder, part)
     table.attrs["layout"] = found.name
     return table, problems
 
@@ -535,8 +577,10 @@ def _try_picture(path, image_id, line):
     try:
         open_image(path, at_least=64)  # every byte is read; only what comes out is smaller
     except DataError as error:
-        name = image_id if line is None else f"{image_id} (line {line} of the table)"
-        return [replace(p, row=name) for p in error.problems]
+        if line is None:
+            return [replace(p, fix=p.fix.replace("take its row out of the table", "move it away"))
+                    for p in error.problems]
+        return [replace(p, row=f"{image_id} (line {line} of the table)") for p in error.problems]
     return []
 
 def _try_pictures(table):
@@ -549,8 +593,22 @@ def _try_pictures(table):
             progress.update()
     return problems
 
+def _check_same_pictures(table):
+    "A problem for files with the same bytes and different diagnoses."
+    from skin_nb.understanding import same_files
+    dx = dict(zip(table.path, table.dx))
+    unlike = [group for group in same_files(table.path) if len({dx[path] for path in group}) > 1]
+    if not unlike:
+        return []
+    first, *others = unlike[0]
+    other = next(path for path in others if dx[path] != dx[first])
+    return [Problem(first, None, f"the same picture as {other}, as {dx[first]} and as {dx[other]}",
+                    "one diagnosis a picture", "Decide which is right, and leave out the other.",
+                    len(unlike))]
+
 def _check_lesions(table):
     "A problem for lesions that have more than one diagnosis."
+    table = table[table.lesion_id != ""]
     classes = table.groupby("lesion_id").dx.nunique()
     several = classes[classes > 1].index
     if not len(several):
@@ -572,7 +630,8 @@ def survey(
         table, problems = _load(folder, layout, part)
     except DataError as error:
         return pd.DataFrame(columns=[*TABLE_COLUMNS, "path"]), list(error.problems)
-    problems = problems + _check_lesions(table) + _try_pictures(table[table.path.notna()])
+    problems = problems + _check_lesions(table) + _check_same_pictures(table)
+    problems += _try_pictures(table[table.path.notna()])
     return reader_columns(table), problems
 
 # %% ../nbs/03_readers.ipynb #1e7d6df2

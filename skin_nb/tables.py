@@ -4,20 +4,21 @@
 
 # %% auto #0
 __all__ = ['TABLE_COLUMNS', 'MAPPING', 'AGES', 'SEXES', 'LOCALIZATIONS', 'WEB_PAGE', 'INTRUDERS', 'SAVE_AGAIN', 'QUOTES', 'LINE',
-           'GAPS', 'OTHER_NAMES', 'LONG_NAMES', 'SHORT_NAMES', 'KNOWN_NAMES', 'FORMULA', 'RENAME', 'refuse',
-           'read_text', 'separator', 'some_problems', 'read_table', 'header_of', 'column_named', 'has_columns',
-           'named_like', 'meaning', 'class_name', 'one_spelling', 'complain', 'is_dangerous', 'check_image_ids',
-           'check_groups', 'check_people', 'check_classes', 'check_some_class', 'typed']
+           'GAPS', 'SEX_WORDS', 'OTHER_NAMES', 'LONG_NAMES', 'SHORT_NAMES', 'KNOWN_NAMES', 'FORMULA', 'RENAME',
+           'refuse', 'read_text', 'separator', 'some_problems', 'read_table', 'header_of', 'column_named',
+           'has_columns', 'named_like', 'meaning', 'class_name', 'one_spelling', 'complain', 'is_dangerous',
+           'check_image_ids', 'check_groups', 'check_people', 'check_classes', 'check_some_class', 'typed']
 
 # %% ../nbs/02b_tables.ipynb #1c98bdc3
 import csv
 import io
 import re
+import unicodedata
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from .core import DataError, Problem, require_file
-from .tasks import TASKS
+from .tasks import CLASS_NAMES, RENAME_CLASS, TASKS, is_odd_class
 
 # %% ../nbs/02b_tables.ipynb #bfb7afb2
 TABLE_COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
@@ -84,7 +85,7 @@ def separator(
     header: str,  # first line of a table
 ) -> str:  # "," ";" or a tab
     "What stands between the cells of a table: what the header has most of."
-    return max(",;\t", key=header.count)
+    return max(",;\t|", key=header.count)
 
 QUOTES = ('Close the mark or remove it; a mark inside a cell is written "" and the cell stands '
           "between marks.")
@@ -100,15 +101,29 @@ def _explain_csv(error):
         return "text behind a closing quotation mark"
     return f"a line that can't be read ({text})"
 
+_NO_HEADER = re.compile(r'\s*|"?sep=."?\s*', re.I)  # an empty line, or a hint for Excel
+_EDGES = " \t\n\xa0\ufeff\u200b\u200e\u200f\u202a\u202c\u2060"  # not seen, but copied along
+
+def _beginning_of(lines):
+    "The first line that may be a header."
+    return next((line for line in lines if not _NO_HEADER.fullmatch(line)), "")
+
+def _plain_cell(cell):
+    "A cell without what is not seen at its ends, accented letters in one piece."
+    cell = cell.strip(_EDGES)
+    return cell if cell.isascii() else unicodedata.normalize("NFC", cell)
+
 def _records(file, text):
     "First line and cells of every record that isn't empty, the header first."
-    marks = separator(text.partition("\n")[0])
+    text = re.sub(r'\A"?sep=."?(?=\n)', "", text, flags=re.I)
+    marks = separator(_beginning_of(text.split("\n", 9)))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=marks, strict=True)
     begins = 1
     try:
         for cells in reader:
+            cells = [_plain_cell(c) for c in cells]
             if any(cells):
-                yield begins, [c.strip(" \t\n\xa0\ufeff\u200b") for c in cells]
+                yield begins, cells
             begins = reader.line_num + 1
     except csv.Error as error:
         refuse(file, begins, _explain_csv(error), "cells that end where they should", QUOTES)
@@ -144,6 +159,24 @@ def some_problems(
     return [Problem(str(file), first, found, expected, fix, len(findings))]
 
 # %% ../nbs/02b_tables.ipynb #0762f8e8
+def _check_header(file, header, rows):
+    "A `DataError` where the first line is no header of these rows."
+    widths = {len(cells) for _, cells in rows}
+    if len(widths) == 1 and len(header) not in widths:
+        refuse(file, 1, f"a first line of {len(header)} and rows of {widths.pop()} cells",
+               "a header with a name for every cell",
+               "Write the names of the columns into the first line; what stands above has to go.")
+
+def _without_headers(file, header, rows):
+    "The rows without those that are the header again, and a problem that names them."
+    again = [(n, "the header again") for n, cells in rows if cells == header]
+    problems = some_problems(file, again, "a row of the table", "Remove the line.")
+    return [(n, cells) for n, cells in rows if cells != header], problems
+
+def _fitted(cells, width):
+    "The cells of a row without empty ones behind the last column."
+    return cells if any(cells[width:]) else cells[:width]
+
 def _check_names(file, header):
     "A `DataError` where two columns have one name."
     names = [name.lower() for name in header if name]
@@ -163,7 +196,10 @@ def read_table(
                "Put a fresh copy of the file there.")
     (_, header), *rows = records
     _check_names(file, header)
-    problems = _misfits(file, len(header), rows)
+    rows = [(n, _fitted(cells, len(header))) for n, cells in rows]
+    _check_header(file, header, rows)
+    rows, problems = _without_headers(file, header, rows)
+    problems += _misfits(file, len(header), rows)
     fitting = [(n, cells) for n, cells in rows if len(cells) == len(header)]
     if not fitting:
         raise DataError(*problems)
@@ -176,9 +212,9 @@ def header_of(
 ) -> list:  # of str; empty where there is no text
     "The names in the first line of a file, whatever the file is."
     with open(require_file(file, "a table"), "rb") as f:
-        line = re.split(rb"[\r\n]", f.readline(100_000))[0]
-    text = line.decode("utf-8", "replace")
-    return [c.strip(' "\ufeff') for c in text.split(separator(text))]
+        text = f.read(100_000).decode("utf-8-sig", "replace")
+    line = _beginning_of(re.split(r"[\r\n]", text, maxsplit=9))
+    return [c.strip(_EDGES + '"') for c in line.split(separator(line))]
 
 # %% ../nbs/02b_tables.ipynb #cfa5361e
 def column_named(
@@ -218,6 +254,7 @@ def named_like(
 
 # %% ../nbs/02b_tables.ipynb #3b70da1b
 GAPS = ("", "na", "n/a", "nan", "none", "null")  # in small letters
+SEX_WORDS = {"f": "female", "m": "male", "w": "female", "woman": "female", "man": "male"}
 
 def meaning(
     word: str,
@@ -248,6 +285,7 @@ def class_name(
     "The short name of a known class; any other word as it is."
     if word is None:
         return None
+    word = unicodedata.normalize("NFC", word.strip())
     plain = word.lower()
     return KNOWN_NAMES.get(plain) or KNOWN_NAMES.get(re.sub("[_-]", " ", plain), word)
 
@@ -267,11 +305,12 @@ def complain(
     found: str,  # may name cells of a row in braces
     expected: str,
     fix: str,
+    most: int = 3,  # see `some_problems`
 ) -> list:  # of `Problem`
     "The problems of the rows that fail a check."
     findings = [(int(cells[LINE]), found.format(**cells))
                 for cells in table[bad].to_dict("records")]
-    return some_problems(file, findings, expected, fix)
+    return some_problems(file, findings, expected, fix, most)
 
 # %% ../nbs/02b_tables.ipynb #43f4cc8c
 FORMULA = re.compile(r"[=+@-]")  # how what a spreadsheet would compute begins
@@ -333,14 +372,15 @@ def _years(age):
     return pd.to_numeric(pd.Series(points, age.index, dtype=object), errors="coerce")
 
 def _check_ages(file, table):
-    impossible = (table.age != "") & ~_years(table.age).between(*AGES)
+    told = ~table.age.str.lower().isin(["", "unknown"])
+    impossible = told & ~_years(table.age).between(*AGES)
     return complain(file, table, impossible, "age {age!r} for image {image_id}",
                     f"a number from {AGES[0]} to {AGES[1]}, or an empty cell",
                     "Correct the cell, or empty it.")
 
 def _check_sexes(file, table):
-    fix = ('Correct the cells, or write {"sexes": {"WORD": "female"}}, or "male", into '
-           f"{MAPPING} beside the table.")
+    fix = ('Correct the cells, or write {"sexes": {"WORD": "female"}}, or "male" or "unknown", '
+           f"into {MAPPING} beside the table.")
     return _strange_words(file, table, "sex", (*SEXES, ""), "sex {sex!r} for image {image_id}",
                           "male, female, unknown or an empty cell", fix)
 
@@ -355,7 +395,7 @@ def _strange_words(file, table, column, words, found, expected, fix, most=20):
     problems = []
     for word in strange:
         problems += complain(file, table, table[column] == word, found, expected,
-                             fix.replace("WORD", word))
+                             fix.replace("WORD", word), most=1)
     return problems
 
 def check_classes(
@@ -374,12 +414,12 @@ def check_some_class(
     file: str | Path,
     table: pd.DataFrame,  # with `LINE`
 ) -> list:  # of `Problem`
-    "Rows without a class, or with one that a spreadsheet would compute."
-    formula = _marked(is_dangerous(name) for name in table.dx)
+    "Rows without a class, or with one that can't be a name."
+    odd = _marked(is_odd_class(name) for name in table.dx)
     return [*complain(file, table, table.dx == "", "no class for image {image_id}", "a class",
                       "Fill in the cell, or remove the row."),
-            *complain(file, table, formula, "class {dx!r} for image {image_id}",
-                      "a name that begins with a letter or a digit", "Rename the class.")]
+            *complain(file, table, odd, "class {dx!r:.100} for image {image_id}", CLASS_NAMES,
+                      RENAME_CLASS)]
 
 # %% ../nbs/02b_tables.ipynb #bf0d08da
 def typed(

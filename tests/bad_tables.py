@@ -94,6 +94,9 @@ TABLES = [
     raw_case("gzip", lambda text: b"\x1f\x8b" + bytes(50), "gzip"),
     raw_case("column_twice", replaced(",age,", ",dx,"), "row 1", "the column dx twice"),
     raw_case("cell_too_many", replaced("L3", "L3,"), "row 5", "8 cells"),
+    raw_case("comment_above", lambda text: b"# exported today\n" + text.encode(), "row 1", "a first line of 1 and rows of 7"),
+    raw_case("header_again", lambda text: (text + text.replace("I", "J").splitlines()[0]).encode(), "row 9", "the header again"),
+    raw_case("cells_missing", lambda text: text.replace(",back", "").encode(), "row 1", "of 7 and rows of 6 cells"),
     raw_case("binary", lambda text: bytes(range(1, 256)) * 9, "isn't UTF-8"),
 ]
 
@@ -160,6 +163,48 @@ def lost_groupings(folder):
     return partial(read_isic2018, folder)
 
 
+def beside_isic2019(folder):
+    truth = "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK\na,1,0,0,0,0,0,0,0,0\n"
+    (folder / "ISIC_2019_Training_Metadata.csv").write_text("<html>Log in</html>")
+    return with_file(folder, "ISIC_2019_Training_GroundTruth.csv", truth, "a.jpg")
+
+
+def table_below(folder):
+    call = ham(folder)
+    (folder / "meta").mkdir()
+    (folder / "HAM10000_metadata.csv").rename(folder / "meta" / "HAM10000_metadata.csv")
+    return call
+
+
+def one_picture_two_diagnoses(folder):
+    sorted_pictures(folder, "nv/a.jpg", "mel/b.jpg")
+    (folder / "mel" / "c.jpg").write_bytes((folder / "nv" / "a.jpg").read_bytes())
+
+    def check():
+        raise DataError(*find_problems(folder))
+    return check
+
+
+def no_picture_without_table(folder):
+    with_file(folder, "nv/x.jpg", "x", "nv/a.jpg", "mel/b.jpg")
+
+    def check():
+        raise DataError(*find_problems(folder))
+    return check
+
+
+def second_suggestion(folder):
+    own(folder, {})
+    return partial(write_suggestion, folder)
+
+
+def many_diagnoses(folder):
+    names = [f"p{i}.jpg" for i in range(110)]
+    pd.DataFrame(dict(file=names, diagnosis=names)).to_csv(folder / "t.csv", index=False)
+    sorted_pictures(folder, *names)
+    return partial(write_suggestion, folder)
+
+
 def suggestion(folder):
     sorted_pictures(folder, "a.jpg", "b.jpg")
     return partial(write_suggestion, folder)
@@ -202,6 +247,17 @@ TABLES += [
     folder_case("two_tables", two_tables, "another table than", "Move the wrong one"),
     folder_case("two_diagnoses", two_diagnoses, "of lesion L0", "akiec and bcc"),
     folder_case("lost_groupings", lost_groupings, "LesionGroupings.csv", "Fetch the file again"),
+    folder_case("login_page_for_metadata", beside_isic2019, "ISIC_2019_Training_Metadata.csv", "Fetch the file again"),
+    folder_case("table_below", table_below, "a table in meta", "Copy the table into this folder"),
+    folder_case("packed_table", lambda f: with_file(f, "HAM10000_metadata.csv.gz", "x", "a.jpg"),
+                "HAM10000_metadata.csv.gz", "unpack it"),
+    folder_case("disguised", lambda f: with_file(f, "columns.json.txt", "{}", "a.jpg"), "columns.json.txt", "Rename"),
+    folder_case("one_picture_two_diagnoses", one_picture_two_diagnoses, "the same picture as", "as mel and as nv"),
+    folder_case("no_picture_without_table", no_picture_without_table, "x.jpg: found a file that is no picture",
+                "or move it away"),
+    folder_case("class_of_bars", lambda f: sorted_pictures(f, "a|b/a.jpg", "c/b.jpg"), "a|b", "Rename the folder"),
+    folder_case("suggested_before", second_suggestion, "columns.json", "there already"),
+    folder_case("too_many_diagnoses", many_diagnoses, "two to 100", '"image_id": "file"'),
     folder_case("nothing_to_suggest", suggestion, "no table whose cells are names of pictures"),
 ]
 
@@ -233,6 +289,11 @@ TABLES += [
     mapping_case("no_table", dict(table="none.csv"), "none.csv", "no such file"),
     mapping_case("group", dict(group="lesion"), "group 'lesion'"),
     mapping_case("no_patients", dict(group="patient_id"), "no patient_id"),
+    mapping_case("one_column_for_two", dict(image_id="what"), "'what' for dx and for image_id"),
+    mapping_case("two_meanings", dict(classes={"Owl": "mel", "owl": "nv"}), "'owl' with two meanings"),
+    mapping_case("long_class", dict(classes=dict(owl="o" * 5000)), "birds.csv, row 2", "100 at most"),
+    mapping_case("markup", dict(classes=dict(owl="<b>owl</b>")), "birds.csv, row 2", "Rename the class"),
+    mapping_case("malignant", dict(malignant=["hawk"]), "columns.json of", "malignant: hawk"),
     mapping_case("one_class", {}, "class 'owl' only", table="file,what\na.jpg,owl\nb.jpg,owl\n"),
     mapping_case("all_left_out", dict(classes=dict(owl=None, crow=None)), "no class"),
     mapping_case("row_without_class", {}, "row 4", "no class", table="file,what\na.jpg,owl\nb.jpg,crow\na.jpg,\n"),

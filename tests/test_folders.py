@@ -62,7 +62,7 @@ def test_every_format_at_every_depth_is_read(tmp_path):
     ("masks/a.png", "masks"), ("HAM10000_segmentations_lesion_tschandl/a.png", "masks"),
     ("__MACOSX/nv/._a.jpg", "masks"), ("nv/@eaDir/a.jpg/SYNOFILE_THUMB_M.jpg", "hidden or system"),
     ("nv/.thumbs/a.jpg", "hidden or system"), ("lost+found/a.jpg", "hidden or system"),
-    ("nv/.a.jpg", "hidden or system")])
+    ("nv/.a.jpg", "hidden or system"), ("nv/a_segmentation.png", "masks beside")])
 def test_what_is_passed_over_is_named(tmp_path, place, reason):
     sorted_into(tmp_path, "nv/a.jpg", "mel/b.jpg", place)
     table = in_order(tmp_path)
@@ -125,9 +125,30 @@ def test_letters_in_one_piece_or_two(tmp_path, name, form):
 
 
 @pytest.mark.parametrize("how", [dict(lineterminator="\r"), dict(lineterminator="\r\n"), dict(sep=";"),
-                                 dict(sep="\t"), dict(encoding="utf-8-sig"), dict(quoting=1)])
+                                 dict(sep="\t"), dict(encoding="utf-8-sig"), dict(quoting=1), dict(sep="|")])
 def test_what_spreadsheets_write(tmp_path, how):
     assert in_order(ham(tmp_path, **how)).dx.tolist() == [*CLASSES] * 2
+
+
+@pytest.mark.parametrize("change", [
+    lambda text: "sep=,\n" + text,
+    lambda text: "\n" + text,
+    lambda text: text.replace(",back\n", ",back,,\n"),
+    lambda text: text + " , , , , , , \n",
+    lambda text: text.replace("male", "M"),
+    lambda text: text.replace("ISIC_3,", "\u202aISIC_3\u200e,")])
+def test_what_people_leave_in_a_table(tmp_path, change):
+    file = ham(tmp_path) / "HAM10000_metadata.csv"
+    file.write_text(change(file.read_text()))
+    table = in_order(tmp_path)
+    assert table.dx.tolist() == [*CLASSES] * 2 and set(table.sex) == {"male"}
+
+
+@pytest.mark.parametrize("name", ["HAM10000_metadata (1).csv", "HAM10000_metadata.csv.txt", "cleaned.csv"])
+def test_a_table_is_known_by_its_columns(tmp_path, name):
+    ham(tmp_path)
+    (tmp_path / "HAM10000_metadata.csv").rename(tmp_path / name)
+    assert in_order(tmp_path).attrs["source"] == str(tmp_path / name)
 
 
 def test_copies_are_one_picture_and_equal_length_is_not_equality(tmp_path):
@@ -199,6 +220,24 @@ def test_a_conflict_is_decided_by_its_owner(tmp_path):
     assert describe_reading(table) == "layout isic2018, table truth.csv"
 
 
+def test_every_folder_is_a_class_where_somebody_says_so(tmp_path):
+    sorted_into(tmp_path, "nv/a.jpg", "mel /b.jpg", "healthy/c.jpg")
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    problem, = survey(tmp_path)[1]
+    assert "healthy/c.jpg" in problem.file and "--layout folders" in problem.fix
+    table = in_order(tmp_path, layout="Folders")
+    assert task_of(table).classes == ("healthy", "mel", "nv")
+    assert passed_over(table) == ["passed over: tables, since folders tell the classes: 1, such as notes.csv"]
+
+
+def test_the_challenge_beside_ham10000(tmp_path):
+    ham(tmp_path)
+    save(tmp_path / "ISIC_90.jpg")
+    (tmp_path / "Validation_GroundTruth.csv").write_text(TRUTH + "ISIC_90,1,0,0,0,0,0,0\n")
+    table = in_order(tmp_path, layout="isic2018", part="val")
+    assert len(table) == 1 and "pictures of other parts: 14" in passed_over(table)[0]
+
+
 def test_parts_are_named(tmp_path):
     for n, part in enumerate(("Training", "Validation")):
         (tmp_path / f"ISIC2018_Task3_{part}_GroundTruth").mkdir()
@@ -231,7 +270,13 @@ ELSEWHERE = {
                          img_id=["a.png", "b.png", "c.png"]), ["nv", "bkl", "akiec"]),
     "siim_isic": (dict(image_name=["a", "b", "c"], patient_id=["P1", "P1", "P2"], sex=["male"] * 3,
                        age_approx=["40"] * 3, diagnosis=["unknown", "nevus", "melanoma"], target=["0", "0", "1"]),
-                  ["unknown", "nv", "mel"])}
+                  ["unknown", "nv", "mel"]),
+    "kaggle_siim": (dict(image_name=["a", "b", "c"], patient_id=["P1", "P1", "P2"], diagnosis=["unknown"] * 2 + ["melanoma"],
+                         benign_malignant=["benign", "benign", "malignant"]), ["benign", "benign", "malignant"]),
+    "ddi": (dict(DDI_file=["a.png", "b.png", "c.png"], malignant=["False", "True", "False"]),
+            ["benign", "malignant", "benign"]),
+    "isic_2017": (dict(image_id=["a", "b", "c"], melanoma=["0.0", "1.0", "0.0"], seborrheic_keratosis=["1.0", "0.0", "0.0"]),
+                  ["other", "mel", "other"])}
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
@@ -244,6 +289,28 @@ def test_a_suggestion_reads_known_tables(tmp_path, name):
     table = in_order(tmp_path)
     assert table.dx.tolist() == classes and table.image_id.tolist() == ["a", "b", "c"]
     assert json.loads((tmp_path / "columns.json").read_text())["table"] == "metadata.csv"
+
+
+def test_unlabelled_pictures_of_another_table(tmp_path):
+    columns, _ = ELSEWHERE["siim_isic"]
+    sorted_into(tmp_path, *(f"train/{i}.png" for i in "abc"), "test/d.png", "clinic/e.png")
+    pd.DataFrame(columns | dict(other=["e.png", "", ""])).to_csv(tmp_path / "train.csv", index=False)
+    (tmp_path / "test.csv").write_text("image_name,patient_id\nd,P9\n")
+    write_suggestion(tmp_path)
+    table = in_order(tmp_path)
+    assert len(table) == 3
+    assert passed_over(table) == ["passed over: pictures that only another table or column names: 2, such as clinic/e"]
+
+
+def test_one_word_in_many_spellings(tmp_path):
+    save(tmp_path / "a.jpg"), save(tmp_path / "a.png", 200), save(tmp_path / "b.jpg"), save(tmp_path / "c.jpg", 50)
+    words = ["N\u00e4vus", "Na\u0308vus", "1", "1.0"]
+    pd.DataFrame(dict(image_id=["a.jpg", "a.png", "b", "c"], dx=words, lesion_id=["L1", "l1", "L2", "L2"])).to_csv(
+        tmp_path / "t.csv", index=False)
+    (tmp_path / "columns.json").write_text('{"classes": {"1.0": "mel"}, "lesion_id": "lesion_id"}')
+    with pytest.warns(UserWarning, match="2 lesion_ids differ from another in capitals only, such as L1"):
+        table = read_any(tmp_path)
+    assert table.dx.tolist() == ["N\u00e4vus"] * 2 + ["mel"] * 2 and table.image_id.tolist() == ["a.jpg", "a.png", "b", "c"]
 
 
 def test_some_lesions_unknown(tmp_path):
