@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .core import DataError, Problem, replacing, require_file
-from .tables import is_dangerous
+from .tables import LINE, is_dangerous, read_table
 from .tasks import HAM10000, Task, task_of, with_task
 
 # %% ../nbs/14_predictions.ipynb #09401c8a
@@ -195,6 +195,10 @@ def write_predictions(
         checked[columns].to_csv(tmp, index=False)
     return Path(path)
 
+def _with_points(column):
+    "Numbers with a point, where a spreadsheet has written a comma."
+    return column.str.replace(",", ".")
+
 def read_predictions(
     path: str | Path,  # written by `write_predictions`, or by any other program in the same columns
     task: Task | None = None,  # what is predicted; None: what the columns say
@@ -203,12 +207,13 @@ def read_predictions(
     columns = ", ".join(prediction_columns(task)) if task else ANY_COLUMNS
     expected = f"a CSV file with the columns {columns}"
     require_file(path, expected)
-    try:
-        # numbers are parsed after the check, which can then name what isn't one
-        text = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as e:
-        raise DataError(Problem(str(path), None, f"no readable table ({e})", expected,
-                                "Check the path.")) from None
+    cells, problems = read_table(path)  # strictly: a cell too many would shift a row
+    if problems:
+        raise DataError(*problems)
+    # numbers are parsed after the check, which can then name what isn't one
+    text = cells.drop(columns=LINE).replace("", np.nan)
+    shares = [c for c in text if c.startswith("p_")]
+    text[shares] = text[shares].apply(_with_points)
     checked = check_predictions(text, str(path), task)
     numbers = {c: checked[c].astype(float) for c in task_of(checked).p_columns}
     return checked.assign(**numbers, fold=checked.fold.astype(float).astype(int))

@@ -313,7 +313,7 @@ def complain(
     return some_problems(file, findings, expected, fix, most)
 
 # %% ../nbs/02b_tables.ipynb #43f4cc8c
-FORMULA = re.compile(r"[=+@-]")  # how what a spreadsheet would compute begins
+FORMULA = re.compile(r"\s*[-=+@＝＋＠－]")  # how what a spreadsheet would compute begins
 RENAME = "Rename the picture and its cell."
 
 def is_dangerous(

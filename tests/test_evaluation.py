@@ -532,7 +532,7 @@ def test_problems_come_in_the_order_of_the_file(predictions):
 
 def test_broken_files(predictions, tmp_path):
     (tmp_path / "empty.csv").write_text("")
-    for name, found in {"empty.csv": "no readable table", "none.csv": "no such file"}.items():
+    for name, found in {"empty.csv": "an empty file", "none.csv": "no such file"}.items():
         refused(lambda: read_predictions(tmp_path / name), name, found)
     refused(lambda: check_predictions(predictions.drop(columns="p_mel")), "no column p_mel")
     twice = pd.concat([predictions, predictions.iloc[:1]])
@@ -544,6 +544,8 @@ def test_broken_files(predictions, tmp_path):
 def test_table_of_predictions(predictions, tmp_path):
     path = write_predictions(tmp_path / "p.csv", predictions)
     assert read_predictions(path).equals(predictions)  # to the last bit
+    predictions.to_csv(path, index=False, sep=";", decimal=",")  # as a spreadsheet in half of Europe
+    assert read_predictions(path).equals(predictions)
     known = predictions[["image_id", "lesion_id", "dx", "split", "fold"]]
     by_name = predictions[P_COLUMNS[::-1]].rename(columns=lambda c: c[2:])
     assert predictions_table(known, by_name).equals(predictions)  # by name, not by position
