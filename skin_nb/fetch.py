@@ -191,9 +191,22 @@ def _ask(method, url, headers=None):
             answer.raise_for_status()
     except DataError:
         raise
+    except requests.HTTPError as e:
+        raise _refused(url, e.response) from None
     except (requests.RequestException, ValueError, OSError) as e:
         raise _unreachable(url, e) from None
     return answer
+
+_BY_HAND = "Open the address in a browser: it may want a login, or the file has moved."
+
+def _refused(url, answer):
+    "The error for a server's no, final where it will be the same a minute later."
+    found = f"no file ({answer.status_code} {answer.reason})"
+    if answer.status_code == 429:
+        return _Final(Problem(url, None, found, "the file", "Wait some hours and call again."))
+    if 400 <= answer.status_code < 500:
+        return _Final(Problem(url, None, found, "the file", _BY_HAND))
+    return _unreachable(url, f"{answer.status_code} {answer.reason}")
 
 def _whole_number(text):
     "A number of bytes from a header; None where it isn't one."
@@ -353,8 +366,6 @@ def _goes_on(answer, have):
     return answer.status_code == 206 and bool(told) and int(told[1]) == have
 
 # %% ../nbs/10a_fetch.ipynb #fcc13f76
-_BY_HAND = "Open the address in a browser: it may want a login, or the file has moved."
-
 def _refuse_page(url, answer):
     "A `DataError` where a web page comes in place of a file."
     kind = answer.headers.get("Content-Type", "").lower()
@@ -526,7 +537,11 @@ def _refuse_large(archive, members):
 
 def _refuse_unsafe(archive, members):
     unsafe = [(unsafe_member(info), info.filename) for info in members]
-    problems = [_bad_archive(archive, f"{why}: {name}") for why, name in unsafe if why]
+    problems = []
+    for fault in dict.fromkeys(why for why, _ in unsafe if why):
+        names = [name for why, name in unsafe if why == fault]
+        more = f" and {len(names) - 1:,} more members" if len(names) > 1 else ""
+        problems.append(_bad_archive(archive, f"{fault}: {names[0]}{more}"))
     if problems:
         raise DataError(*problems)
 
@@ -621,8 +636,15 @@ def fetch(
     return out
 
 def _write_stamp(out, files):
-    notes = {f.name: dict(url=f.url, md5=f.md5, to=str(_target(f, Path()))) for f in files}
+    notes = {f.name: dict(url=f.url, md5=f.md5, to=str(_target(f, Path())),
+                          files=_count_files(_target(f, out))) for f in files}
     write_json(out / STAMP, notes)
+
+def _count_files(path):
+    "How many files there are in a folder and below it; a file is one."
+    if not path.is_dir():
+        return 1
+    return sum(len(names) for _, _, names in os.walk(path))
 
 def _check_names(files):
     "A `DataError` for names that lead elsewhere, before anything is made."
@@ -664,7 +686,7 @@ def _is_there(file, out):
             return True
         raise _in_the_way(target, "no folder")
     require_file(target, f"the file {file.name}", "Move it away.")
-    if file.md5 and hashlib.md5(target.read_bytes()).hexdigest() != file.md5:
+    if file.md5 and _md5(target) != file.md5:
         raise _in_the_way(target, "a file with another checksum")
     if file.columns and not set(file.columns) <= set(_first_line(target)):
         raise _in_the_way(target, _beginning(target))
@@ -777,7 +799,7 @@ def _fetch_and_check(args):
     try:
         _check_out(args.name, out)
         if _is_fetched(args.name, out):
-            return 0
+            return 1 if _count_losses(out, args.name) else 0
         _fetch_all(args, out)
     except KeyboardInterrupt:
         print("interrupted; the next call goes on from here", file=sys.stderr)
@@ -794,7 +816,9 @@ def _fetch_all(args, out):
         print(describe(args.name, [File(KAGGLE, "")], out), flush=True)
         return fetch_kaggle(out)
     print(describe(args.name, files, out), flush=True)
-    fetch(files, out)
+    from skin_nb.commands import notes_for_people
+    with notes_for_people():
+        fetch(files, out)
 
 # %% ../nbs/10a_fetch.ipynb #051c2310
 def _named_folder(text):
@@ -854,13 +878,33 @@ def _is_fetched(name, out):
                     f"delete {STAMP} in it to look for what is missing"))
     return True
 
+def _count_losses(out, name):
+    "Say what isn't as it was fetched; how many archives have lost files."
+    losses = 0
+    for key, fact in _read_stamp(out / STAMP, name).items():
+        path = out / fact.get("to", key)
+        were = fact.get("files")
+        if path.is_dir() and isinstance(were, int) and _count_files(path) < were:
+            losses += 1
+            print(printable(f"{path}: found {_count_files(path):,} files; expected the {were:,} "
+                            "that were fetched. Remove this folder and call again."))
+        if path.is_file() and fact.get("md5") not in ("", None, _md5(path)):
+            print(printable(f"note: {path} has been changed since it was fetched"))
+    return losses
+
+def _md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
 # %% ../nbs/10a_fetch.ipynb #9657d8fe
 _SHOWN_PROBLEMS = 10  # of each folder
 
 def _check(folders):
     "Survey what has arrived; the exit code."
-    wrong = sum(_check_folder(folder) for folder in folders)
-    print(printable(f"next: skin_nb_run --data {folders[0]}"))
+    from skin_nb.commands import notes_for_people
+    with notes_for_people():
+        wrong = sum(_check_folder(folder) for folder in folders)
+    if not wrong:
+        print(printable(f"next: skin_nb_run --data {folders[0]}"))
     return 1 if wrong else 0
 
 def _check_folder(folder):
@@ -870,7 +914,7 @@ def _check_folder(folder):
     for line in [*problems[:_SHOWN_PROBLEMS], *map(printable, passed_over(table))]:
         print(line)
     summary = (f"{folder}: {len(table):,} images of {table.lesion_id.nunique():,} lesions, "
-               f"{len(problems)} problems")
+               f"{len(problems)} problem{'' if len(problems) == 1 else 's'}")
     if len(problems) > _SHOWN_PROBLEMS:
         summary += " (skin_nb_check lists them all)"
     print(printable(summary))

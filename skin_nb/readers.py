@@ -593,6 +593,18 @@ def _try_pictures(table):
             progress.update()
     return problems
 
+def _joined_pictures(problems, pictures):
+    "The problems of pictures; what most of them have, or fifty, is said once."
+    kinds = {}
+    for problem in problems:
+        kinds.setdefault(re.sub(r"\d[\d,]*", "", problem.found), []).append(problem)
+    joined = []
+    for alike in kinds.values():
+        n = len(alike)
+        many = n > 50 or n > 3 and n > pictures / 2
+        joined += [replace(alike[0], row=None, count=n)] if many else alike
+    return joined
+
 def _check_same_pictures(table):
     "A problem for files with the same bytes and different diagnoses."
     from skin_nb.understanding import same_files
@@ -630,8 +642,10 @@ def survey(
         table, problems = _load(folder, layout, part)
     except DataError as error:
         return pd.DataFrame(columns=[*TABLE_COLUMNS, "path"]), list(error.problems)
-    problems = problems + _check_lesions(table) + _check_same_pictures(table)
-    problems += _try_pictures(table[table.path.notna()])
+    unreadable = _try_pictures(table[table.path.notna()])
+    readable = table[~table.path.isin([p.file for p in unreadable])]
+    problems = [*problems, *_check_lesions(table), *_check_same_pictures(readable),
+                *_joined_pictures(unreadable, len(table))]
     return reader_columns(table), problems
 
 # %% ../nbs/03_readers.ipynb #1e7d6df2

@@ -193,6 +193,16 @@ def no_picture_without_table(folder):
     return check
 
 
+def pages_for_pictures(folder):
+    ham(folder, n=40)
+    for path in (folder / "images").iterdir():
+        path.write_text(f"<html>{path.name}")
+
+    def check():
+        raise DataError(*find_problems(folder))
+    return check
+
+
 def second_suggestion(folder):
     own(folder, {})
     return partial(write_suggestion, folder)
@@ -255,6 +265,7 @@ TABLES += [
     folder_case("one_picture_two_diagnoses", one_picture_two_diagnoses, "the same picture as", "as mel and as nv"),
     folder_case("no_picture_without_table", no_picture_without_table, "x.jpg: found a file that is no picture",
                 "or move it away"),
+    folder_case("pages_for_pictures", pages_for_pictures, ".jpg and 39 more: found a file that is no picture: a web page"),
     folder_case("class_of_bars", lambda f: sorted_pictures(f, "a|b/a.jpg", "c/b.jpg"), "a|b", "Rename the folder"),
     folder_case("suggested_before", second_suggestion, "columns.json", "there already"),
     folder_case("too_many_diagnoses", many_diagnoses, "two to 100", '"image_id": "file"'),

@@ -288,11 +288,21 @@ def test_ham10000(dataverse, ham, tmp_path, capsys):
     dataverse.asked.clear()
     assert fetch_from(dataverse, tmp_path / "set") == 0
     assert dataverse.asked == [] and "there already" in capsys.readouterr().out
+    (tmp_path / "set" / "HAM10000_metadata.csv").write_text("edited")
+    assert fetch_from(dataverse, tmp_path / "set") == 0
+    assert "HAM10000_metadata.csv has been changed since" in capsys.readouterr().out
     (tmp_path / "set" / "HAM10000_metadata.csv").unlink()
     assert fetch_from(dataverse, tmp_path / "set") == 0
     assert "lacks HAM10000_metadata.csv" in capsys.readouterr().out
     asked = [path for path, _ in dataverse.asked]
     assert len(asked) == 2 and asked[1] == "/api/access/datafile/5?format=original"
+
+def test_pictures_that_have_gone_are_missed(dataverse, tmp_path, capsys):
+    assert fetch_from(dataverse, tmp_path / "set") == 0
+    next((tmp_path / "set" / WANTED[1]).glob("*.jpg")).unlink()
+    assert fetch_from(dataverse, tmp_path / "set") == 1
+    printed = capsys.readouterr().out
+    assert f"{WANTED[1]}: found " in printed and "Remove this folder and call again" in printed
 
 def test_wrong_checksum_of_a_part(dataverse, tmp_path, capsys):
     dataverse.files["/api/access/datafile/10"] = archive(**{"ISIC_1.jpg": "other"})
@@ -309,7 +319,7 @@ def test_problems_are_reported(dataverse, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "row 2 and 9 more: found image ISIC_0024308, which has no file" in printed
     assert "ISIC_9.jpg: found a picture without a row" in printed and "2 problems" in printed
-    assert "passed over" in printed and "folders of masks" in printed
+    assert "passed over" in printed and "folders of masks" in printed and "next: " not in printed
 
 def test_no_dataverse_there(server, tmp_path, capsys):
     assert fetch_from(server, tmp_path) == 2
