@@ -195,10 +195,6 @@ def write_predictions(
         checked[columns].to_csv(tmp, index=False)
     return Path(path)
 
-def _with_points(column):
-    "Numbers with a point, where a spreadsheet has written a comma."
-    return column.str.replace(",", ".")
-
 def read_predictions(
     path: str | Path,  # written by `write_predictions`, or by any other program in the same columns
     task: Task | None = None,  # what is predicted; None: what the columns say
@@ -217,3 +213,7 @@ def read_predictions(
     checked = check_predictions(text, str(path), task)
     numbers = {c: checked[c].astype(float) for c in task_of(checked).p_columns}
     return checked.assign(**numbers, fold=checked.fold.astype(float).astype(int))
+
+def _with_points(column):
+    "Numbers with a point, where a spreadsheet has written a comma."
+    return column.str.replace(",", ".")

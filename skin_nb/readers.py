@@ -594,14 +594,14 @@ def _try_pictures(table):
     return problems
 
 def _joined_pictures(problems, pictures):
-    "The problems of pictures; what most of them have, or fifty, is said once."
+    "The problems of pictures; what half of them have, or fifty, is said once."
     kinds = {}
     for problem in problems:
         kinds.setdefault(re.sub(r"\d[\d,]*", "", problem.found), []).append(problem)
     joined = []
     for alike in kinds.values():
         n = len(alike)
-        many = n > 50 or n > 3 and n > pictures / 2
+        many = n > 50 or n > 3 and n >= pictures / 2
         joined += [replace(alike[0], row=None, count=n)] if many else alike
     return joined
 
