@@ -676,6 +676,9 @@ def _alone(out):
                        "Wait for it, or name another folder with --out.") from None
 
 # %% ../nbs/10a_fetch.ipynb #fe35cdaf
+def _md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
 def _is_there(file, out):
     "Whether a file needn't be fetched; a `DataError` where another is in its place."
     target = _target(file, out)
@@ -891,9 +894,6 @@ def _count_losses(out, name):
         if path.is_file() and fact.get("md5") not in ("", None, _md5(path)):
             print(printable(f"note: {path} has been changed since it was fetched"))
     return losses
-
-def _md5(path):
-    return hashlib.md5(path.read_bytes()).hexdigest()
 
 # %% ../nbs/10a_fetch.ipynb #9657d8fe
 _SHOWN_PROBLEMS = 10  # of each folder

@@ -28,6 +28,10 @@ ANY_COLUMNS = "image_id, lesion_id or patient_id, dx, p_<class> for each class, 
 def _as_numbers(column):
     return pd.to_numeric(column, errors="coerce")
 
+def _with_points(column):
+    "Numbers with a point, where a spreadsheet has written a comma."
+    return column.str.replace(",", ".")
+
 def _is_formula(value):
     "Whether a spreadsheet or a terminal would do something with a name; plain numbers are none."
     text = str(value)
@@ -213,7 +217,3 @@ def read_predictions(
     checked = check_predictions(text, str(path), task)
     numbers = {c: checked[c].astype(float) for c in task_of(checked).p_columns}
     return checked.assign(**numbers, fold=checked.fold.astype(float).astype(int))
-
-def _with_points(column):
-    "Numbers with a point, where a spreadsheet has written a comma."
-    return column.str.replace(",", ".")
