@@ -14,7 +14,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 import pandas as pd
@@ -338,17 +338,16 @@ def is_copy(
 
 def _unlike(several):
     "A problem for each name that stands for different pictures; `several`: lists of `Picture`."
-    problems = []
+    unlike = []
     with Progress(len(several), "comparing pictures of one name") as progress:
         for first, *others in several:
-            for other in others:
-                if not is_copy(first.path, other.path):
-                    problems.append(Problem(
-                        other.path, None, f"a second picture of this name, unlike {first.path}",
-                        "one file per image id",
-                        "Remove the wrong one, or write the folder too into the table's cell."))
+            unlike += [(first.path, other.path) for other in others
+                       if not is_copy(first.path, other.path)]
             progress.update()
-    return _joined(problems)
+    fix = "Remove the wrong one, or write the folder too into the table's cell."
+    problems = [Problem(other, None, f"a second picture of this name, unlike {first}",
+                        "one file per image id", fix) for first, other in unlike]
+    return problems if len(problems) <= 3 else [replace(problems[0], count=len(problems))]
 
 # %% ../nbs/02c_folders.ipynb #b48a26b5
 @dataclass

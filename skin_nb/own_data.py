@@ -16,6 +16,7 @@ import os
 import re
 import unicodedata
 import warnings
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -201,16 +202,18 @@ def _check_folder_ids(table):
     bad = [(name, path) for name, dx, path in zip(table.image_id, table.dx, table.path)
            if is_dangerous(name) and not is_odd_class(dx)]
     odd = {dx: path for dx, path in zip(table.dx, table.path) if is_odd_class(dx)}
+    names = [Problem(path, None, f"the name {name!r}", "a name of printable characters that "
+                     "begins with a letter or a digit", "Rename the file.") for name, path in bad]
+    if len(names) > 3:
+        names = [replace(names[0], count=len(names))]
     return [*(Problem(os.path.dirname(path), None, f"a folder that stands for class {dx!r}",
-                      CLASS_NAMES, "Rename the folder.") for dx, path in odd.items()),
-            *(Problem(path, None, f"the name {name!r}", "a name of printable characters that "
-                      "begins with a letter or a digit", "Rename the file.")
-              for name, path in bad)]
+                      CLASS_NAMES, "Rename the folder.") for dx, path in odd.items()), *names]
 
 def _empty_folders(folder, classes):
     "Folders that are named after a known class and hold no picture."
     return [e.name for e in folders_in(folder)
-            if class_name(e.name) in SHORT_NAMES and e.name not in classes]
+            if class_name(e.name) in SHORT_NAMES and e.name not in classes
+            and os.access(e.path, os.R_OK | os.X_OK)]
 
 # %% ../nbs/02d_own_data.ipynb #93fe8fe1
 def load_class_folders(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HAM10000_PARTS', 'TABLE_NAMES', 'FIX_HEADER', 'OTHER_FOLDERS', 'ISIC2018_COLUMNS', 'ISIC2018_MARKS', 'ISIC2019_MARKS',
-           'ISIC_PARTS', 'CONFIRMED', 'ISIC2019_COLUMNS', 'NONE_OF_THEM', 'DOWNSAMPLED', 'ISIC2019_METADATA',
+           'ISIC_PARTS', 'CONFIRMED', 'DOWNSAMPLED', 'ISIC2019_COLUMNS', 'NONE_OF_THEM', 'ISIC2019_METADATA',
            'PH2_TABLE', 'PH2_CLASSES', 'LAYOUTS', 'KNOWN_LAYOUTS', 'ARCHIVES', 'UNKNOWN', 'CHALLENGES',
            'PART_SPELLINGS', 'read_ham10000', 'read_isic2018', 'read_isic2019', 'Layout', 'find_layout', 'read_any',
            'describe_reading', 'passed_over', 'data_stamp', 'survey', 'find_problems']
@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from .core import DataError, Problem, content_key, file_stamp
 from skin_nb.folders import (
-    OTHER_PARTS, describe_passed_over, files_in, folders_in, join_pictures,
-    look_through)
+    OTHER_PARTS, describe_passed_over, files_in, folders_in, join_pictures, look_through,
+    picture_name)
 from .own_data import (
     LONE, NOTHING_KNOWN, PART_NAME, candidate_tables, class_folders, fill_lesions, find_files,
     has_mapping, leave_out, load_class_folders, load_own_table, note_source, note_spellings,
@@ -52,10 +52,11 @@ def _is_ham10000_table(path):
 def _training_tables(folder):
     "The metadata files of HAM10000 in a folder; without one, tables that have its columns."
     named = [e.path for e in files_in(folder) if _is_ham10000_table(e.path)]
-    return named or [file for file in candidate_tables(folder)
-                     if os.path.samefile(os.path.dirname(file), folder)
-                     and "test" not in os.path.basename(file).lower()
-                     and has_columns(header_of(file), *TABLE_COLUMNS)]
+    other = [file for file in candidate_tables(folder)
+             if os.path.samefile(os.path.dirname(file), folder)
+             and "test" not in os.path.basename(file).lower()
+             and has_columns(header_of(file), *TABLE_COLUMNS)]
+    return named or other
 
 def _test_tables(folder):
     "Tables of the challenge's test pictures in the form of HAM10000's."
@@ -88,8 +89,10 @@ def _read_copies(files):
         again, _ = read_table(other)
         common = [c for c in TABLE_COLUMNS if c in cells and c in again]
         if cells[common].to_numpy().tolist() != again[common].to_numpy().tolist():
-            refuse(other, None, f"another table than {os.path.basename(files[0])}", "one table",
-                   "Move the wrong one out of the folder.")
+            name = os.path.basename(files[0])
+            refuse(other, None, f"another table than {name}", "one table",
+                   f"Move the wrong one out of the folder, or name the right one in a {MAPPING}: "
+                   f'{{"table": "{name}"}}.')
     return cells, problems
 
 # %% ../nbs/03_readers.ipynb #e0e1b6ab
@@ -162,9 +165,17 @@ def _tables(folder, *columns):
     "CSV files in the folder or one below whose header has these columns."
     return [f for f in candidate_tables(folder) if has_columns(header_of(f), *columns)]
 
+def _number(cell):
+    "A cell of a truth, however a program has written 0 and 1; NaN where it is no number."
+    word = cell.replace(",", ".").lower()
+    try:
+        return float({"true": "1", "false": "0"}.get(word, word))
+    except ValueError:
+        return np.nan
+
 def _one_hot(file, cells, names):
     "The class of every row, and whether the row names exactly one; `names`: column -> class."
-    hot = cells[list(names)].apply(pd.to_numeric, errors="coerce").to_numpy()
+    hot = cells[list(names)].map(_number).to_numpy(float)
     ones = (hot == 1).sum(1)
     zeros = (hot == 0).sum(1)
     classes = list(names.values())
@@ -210,6 +221,12 @@ CONFIRMED = {
     "confocal microscopy with consensus dermoscopy": "confocal",
 }
 
+DOWNSAMPLED = "_downsampled"  # what ISIC 2019 adds to some names
+
+def _same_names(images):
+    "Names of pictures as they are compared between tables."
+    return [picture_name(i).lower().removesuffix(DOWNSAMPLED) for i in images]
+
 def _groupings(folder, images):
     "lesion_id and dx_type of these images from the challenge's grouping file; gaps are empty."
     files = _tables(folder, "image", "lesion_id")
@@ -217,11 +234,27 @@ def _groupings(folder, images):
     known = pd.DataFrame(columns=columns)
     if files:
         known = pd.concat([read_table(f)[0] for f in files]).reindex(columns=columns)
-    known = known.drop_duplicates("image").set_index("image").reindex(images)
+    known = known.assign(image=_same_names(known.image)).drop_duplicates("image")
+    known = known.set_index("image").reindex(_same_names(images))
     confirmed = known.diagnosis_confirm_type.map(CONFIRMED)
     return known.lesion_id.fillna("").tolist(), confirmed.fillna("unknown").tolist()
 
-def _check_groupings(folder):
+def _check_groupings(folder, part, images):
+    "Problems of files that group pictures, or are called so and don't."
+    problems = []
+    for file in _tables(folder, "image", "lesion_id"):
+        cells, unfit = read_table(file)
+        cells = cells.assign(image=_same_names(cells.image))
+        torn = cells[["image", "lesion_id"]].drop_duplicates().image.duplicated()
+        torn = torn.reindex(cells.index, fill_value=False)
+        problems += unfit + complain(file, cells, torn, "another lesion for image {image}",
+                                     "one lesion a picture", "Correct the cell.")
+        if part == "training" and not set(cells.image) & set(_same_names(images)):
+            problems.append(Problem(file, None, "none of the pictures that the truth names",
+                                    f"names such as {images[0]}", "Fetch the file again."))
+    return problems + _no_groupings(folder)
+
+def _no_groupings(folder):
     "A problem for a file that is called like the grouping file and is none."
     return [Problem(file, 1, f"the columns {', '.join(header_of(file))[:80]}",
                     "the columns image and lesion_id",
@@ -239,8 +272,11 @@ def _read_truth(file, names):
     dx, certain = _one_hot(file, cells, names)
     table = pd.DataFrame({"image_id": cells.image, "dx": dx, LINE: cells[LINE]})
     zeros = {6: "six", 7: "seven", 8: "eight"}[len(names) - 1]
+    fix = "Correct the row, or remove it with its picture."
+    if (~certain).mean() > .5:
+        fix = "Put the ground truth there; a table of probabilities is somebody's answer to it."
     problems += complain(file, table, ~certain, "no single class for image {image_id}",
-                         f"one 1 and {zeros} 0", "Correct the row, or remove it.")
+                         f"one 1 and {zeros} 0", fix)
     return table, problems
 
 def _load_isic2018(folder, part=None):
@@ -258,7 +294,8 @@ def _load_isic2018(folder, part=None):
     table = table.assign(**NOTHING_KNOWN).assign(lesion_id=lesion_id, dx_type=dx_type)
     rest = _set_aside(contents, matches.rest, part, others)
     problems += check_image_ids(file, table) + contents.problems + matches.unlike
-    problems += join_pictures(file, table, rest, contents) + _check_groupings(folder)
+    problems += join_pictures(file, table, rest, contents) 
+    problems += _check_groupings(folder, part, list(table.image_id))
     return note_source(with_task(fill_lesions(table), HAM10000), contents, file, part), problems
 
 # %% ../nbs/03_readers.ipynb #b5d7c900
@@ -274,7 +311,6 @@ ISIC2019_COLUMNS = {  # column of the truth -> class
     "AK": "akiec", "BCC": "bcc", "BKL": "bkl", "DF": "df", "MEL": "mel", "NV": "nv", "SCC": "scc",
     "VASC": "vasc"}
 NONE_OF_THEM = "UNK"
-DOWNSAMPLED = "_downsampled"
 
 # %% ../nbs/03_readers.ipynb #3a3e8be4
 ISIC2019_METADATA = {"image": "image_id", "age_approx": "age", "sex": "sex",
@@ -301,8 +337,10 @@ def _isic2019_metadata(folder, images):
         cells = translate({}, file, cells.assign(dx=""))
         problems += unfit + check_people(file, cells)
         tables.append(cells.reindex(columns=columns))
-    known = pd.concat(tables).drop_duplicates("image_id").set_index("image_id")
-    return known.reindex(images).fillna("").reset_index(drop=True), problems
+    known = pd.concat(tables)
+    known = known.assign(image_id=_same_names(known.image_id)).drop_duplicates("image_id")
+    known = known.set_index("image_id").reindex(_same_names(images))
+    return known.fillna("").reset_index(drop=True), problems
 
 # %% ../nbs/03_readers.ipynb #3f33e4c9
 def _load_isic2019(folder, part=None):

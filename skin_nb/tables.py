@@ -211,7 +211,8 @@ def header_of(
     file: str | Path,  # any file
 ) -> list:  # of str; empty where there is no text
     "The names in the first line of a file, whatever the file is."
-    with open(require_file(file, "a table"), "rb") as f:
+    fix = "Check the path, and who may read the file."
+    with open(require_file(file, "a table", fix), "rb") as f:
         text = f.read(100_000).decode("utf-8-sig", "replace")
     line = _beginning_of(re.split(r"[\r\n]", text, maxsplit=9))
     return [c.strip(_EDGES + '"') for c in line.split(separator(line))]

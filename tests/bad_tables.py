@@ -157,6 +157,37 @@ def two_diagnoses(folder):
     return check
 
 
+def torn_groupings(folder):
+    (folder / "LesionGroupings.csv").write_text("image,lesion_id\na,L1\nA.jpg,L2\n")
+    with_file(folder, "truth.csv", TRUTH + "a,1,0,0,0,0,0,0\n", "a.jpg")
+    return partial(read_isic2018, folder)
+
+
+def other_groupings(folder):
+    (folder / "LesionGroupings.csv").write_text("image,lesion_id\nb,L1\n")
+    with_file(folder, "training.csv", TRUTH + "a,1,0,0,0,0,0,0\n", "a.jpg")
+    return partial(read_isic2018, folder)
+
+
+def guesses(folder):
+    with_file(folder, "truth.csv", TRUTH + "a,.4,.1,.1,.1,.1,.1,.1\n", "a.jpg")
+    return partial(read_isic2018, folder)
+
+
+def splits(folder):
+    call = ham(folder)
+    (folder / "HAM10000_metadata.csv").rename(folder / "train.csv")
+    rows()[:3].to_csv(folder / "val.csv", index=False)
+    return call
+
+
+def two_sizes(folder):
+    ham(folder)
+    for i in range(7):
+        save(folder / "small" / f"I{i}.jpg", 30 * i, (20, 20))
+    return partial(read_any, folder)
+
+
 def lost_groupings(folder):
     (folder / "ISIC2018_Task3_Training_LesionGroupings.csv").write_text("<html>Log in</html>")
     with_file(folder, "truth.csv", TRUTH + "a,1,0,0,0,0,0,0\n", "a.jpg")
@@ -269,6 +300,12 @@ TABLES += [
     folder_case("class_of_bars", lambda f: sorted_pictures(f, "a|b/a.jpg", "c/b.jpg"), "a|b", "Rename the folder"),
     folder_case("suggested_before", second_suggestion, "columns.json", "there already"),
     folder_case("too_many_diagnoses", many_diagnoses, "two to 100", '"image_id": "file"'),
+    folder_case("torn_groupings", torn_groupings, "LesionGroupings.csv, row 3", "another lesion for image a"),
+    folder_case("other_groupings", other_groupings, "LesionGroupings.csv", "none of the pictures", "Fetch the file again"),
+    folder_case("guesses_for_truth", guesses, "truth.csv, row 2", "Put the ground truth there"),
+    folder_case("splits", splits, "val.csv: found another table than train.csv", '{"table": "train.csv"}'),
+    folder_case("two_sizes", two_sizes, "small/I0.jpg and 6 more", "unlike"),
+    folder_case("formulas", lambda f: sorted_pictures(f, "mel/a.jpg", *(f"nv/-{i}.jpg" for i in range(40))), "-0.jpg and 39 more"),
     folder_case("nothing_to_suggest", suggestion, "no table whose cells are names of pictures"),
 ]
 

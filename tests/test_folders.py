@@ -230,6 +230,17 @@ def test_every_folder_is_a_class_where_somebody_says_so(tmp_path):
     assert passed_over(table) == ["passed over: tables, since folders tell the classes: 1, such as notes.csv"]
 
 
+@pytest.mark.parametrize("ones", [("True", "False"), ("1,0", "0,0"), ("1", "0")])
+def test_a_truth_in_many_hands(tmp_path, ones):
+    one, zero = ones
+    sorted_into(tmp_path, "a.jpg", "b.jpg")
+    rows = [TRUTH.strip().split(","), ["a", one, *[zero] * 6], ["b", one, *[zero] * 6]]
+    (tmp_path / "training.csv").write_text("\n".join(";".join(row) for row in rows))
+    (tmp_path / "groups.csv").write_text("image,lesion_id\nA.jpg,L1\nB.jpg,L1\n")
+    table = in_order(tmp_path)
+    assert table.dx.tolist() == ["mel"] * 2 and table.lesion_id.tolist() == ["L1"] * 2
+
+
 def test_the_challenge_beside_ham10000(tmp_path):
     ham(tmp_path)
     save(tmp_path / "ISIC_90.jpg")
