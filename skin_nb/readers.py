@@ -643,18 +643,16 @@ def _joined_pictures(problems, pictures):
         joined += [replace(alike[0], row=None, count=n)] if many else alike
     return joined
 
-def _check_same_pictures(table):
-    "A problem for files with the same bytes and different diagnoses."
+def _note_same_pictures(table):
+    "Warn of files with the same bytes and different diagnoses."
     from skin_nb.understanding import same_files
     dx = dict(zip(table.path, table.dx))
     unlike = [group for group in same_files(table.path) if len({dx[path] for path in group}) > 1]
-    if not unlike:
-        return []
-    first, *others = unlike[0]
-    other = next(path for path in others if dx[path] != dx[first])
-    return [Problem(first, None, f"the same picture as {other}, as {dx[first]} and as {dx[other]}",
-                    "one diagnosis a picture", "Decide which is right, and leave out the other.",
-                    len(unlike))]
+    if unlike:
+        first, *others = unlike[0]
+        other = next(path for path in others if dx[path] != dx[first])
+        warnings.warn(f"{len(unlike):,} pictures are there under more than one diagnosis, such as "
+                      f"{first} ({dx[first]}) = {other} ({dx[other]})")
 
 def _check_lesions(table):
     "A problem for lesions that have more than one diagnosis."
@@ -682,8 +680,8 @@ def survey(
         return pd.DataFrame(columns=[*TABLE_COLUMNS, "path"]), list(error.problems)
     unreadable = _try_pictures(table[table.path.notna()])
     readable = table[~table.path.isin([p.file for p in unreadable])]
-    problems = [*problems, *_check_lesions(table), *_check_same_pictures(readable),
-                *_joined_pictures(unreadable, len(table))]
+    _note_same_pictures(readable)
+    problems = [*problems, *_check_lesions(table), *_joined_pictures(unreadable, len(table))]
     return reader_columns(table), problems
 
 # %% ../nbs/03_readers.ipynb #1e7d6df2

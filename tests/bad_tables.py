@@ -207,15 +207,6 @@ def table_below(folder):
     return call
 
 
-def one_picture_two_diagnoses(folder):
-    sorted_pictures(folder, "nv/a.jpg", "mel/b.jpg")
-    (folder / "mel" / "c.jpg").write_bytes((folder / "nv" / "a.jpg").read_bytes())
-
-    def check():
-        raise DataError(*find_problems(folder))
-    return check
-
-
 def no_picture_without_table(folder):
     with_file(folder, "nv/x.jpg", "x", "nv/a.jpg", "mel/b.jpg")
 
@@ -293,7 +284,6 @@ TABLES += [
     folder_case("packed_table", lambda f: with_file(f, "HAM10000_metadata.csv.gz", "x", "a.jpg"),
                 "HAM10000_metadata.csv.gz", "unpack it"),
     folder_case("disguised", lambda f: with_file(f, "columns.json.txt", "{}", "a.jpg"), "columns.json.txt", "Rename"),
-    folder_case("one_picture_two_diagnoses", one_picture_two_diagnoses, "the same picture as", "as mel and as nv"),
     folder_case("no_picture_without_table", no_picture_without_table, "x.jpg: found a file that is no picture",
                 "or move it away"),
     folder_case("pages_for_pictures", pages_for_pictures, ".jpg and 39 more: found a file that is no picture: a web page"),

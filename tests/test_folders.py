@@ -313,6 +313,13 @@ def test_unlabelled_pictures_of_another_table(tmp_path):
     assert passed_over(table) == ["passed over: pictures that only another table or column names: 2, such as clinic/e"]
 
 
+def test_one_picture_with_two_diagnoses_is_said(tmp_path):
+    sorted_into(tmp_path, "nv/a.jpg", "mel/b.jpg")
+    (tmp_path / "mel" / "c.jpg").write_bytes((tmp_path / "nv" / "a.jpg").read_bytes())
+    with pytest.warns(UserWarning, match=r"1 pictures .*c\.jpg \(mel\) = .*a\.jpg \(nv\)"):
+        assert survey(tmp_path)[1] == []
+
+
 def test_one_word_in_many_spellings(tmp_path):
     save(tmp_path / "a.jpg"), save(tmp_path / "a.png", 200), save(tmp_path / "b.jpg"), save(tmp_path / "c.jpg", 50)
     words = ["N\u00e4vus", "Na\u0308vus", "1", "1.0"]
