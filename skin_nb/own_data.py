@@ -630,10 +630,22 @@ def _name_column(cells, contents):
     best = max(shares, key=shares.get)
     return best, shares[best]
 
+_MARKS = r"[^\w-]+"  # what stands between words in a table
+
+def _may_name(file, contents, most=1_000_000):
+    "Whether a word in the first part of a large table is the beginning of a picture's name."
+    if not os.path.isfile(file) or os.path.getsize(file) <= most:
+        return True
+    with open(file, "rb") as f:
+        words = re.split(_MARKS, f.read(most).decode("utf-8", "replace"))
+    return bool({re.split(_MARKS, p.stem)[0] for p in contents.pictures} & set(words))
+
 def _best_table(folder, contents):
     "The table below a folder that names the most pictures: its path, its cells, its column."
     best, most = None, 0
     for file in candidate_tables(folder):
+        if not _may_name(file, contents):
+            continue
         try:
             cells, _ = read_table(file)
         except DataError:
