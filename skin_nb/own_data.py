@@ -7,8 +7,8 @@ __all__ = ['LONE', 'NOTHING_KNOWN', 'PART_WORDS', 'PART_NAME', 'NO_CLASS', 'EMPT
            'KIND_NAMES', 'NEEDED', 'COLUMN_KEYS', 'KEYS', 'KEYS_WANTED', 'EXAMPLE', 'ELSEWHERE', 'USUAL_NAMES',
            'USUAL_CLASSES', 'YES_OR_NO', 'ANSWERS', 'reader_columns', 'note_source', 'require_folder', 'read_strictly',
            'candidate_tables', 'class_folders', 'check_class_number', 'load_class_folders', 'read_folder',
-           'has_mapping', 'read_mapping', 'translate', 'leave_out', 'left_out_rows', 'fill_lesions', 'note_spellings',
-           'find_files', 'load_own_table', 'read_own_table', 'suggest_mapping', 'write_suggestion']
+           'read_pictures', 'has_mapping', 'read_mapping', 'translate', 'leave_out', 'left_out_rows', 'fill_lesions',
+           'note_spellings', 'find_files', 'load_own_table', 'read_own_table', 'suggest_mapping', 'write_suggestion']
 
 # %% ../nbs/02d_own_data.ipynb #6c35c9b7
 import json
@@ -256,6 +256,23 @@ def read_folder(
 ) -> pd.DataFrame:  # columns as `read_ham10000`, sorted by image_id; each picture its own lesion
     "Read a folder with one folder per class; a `DataError` lists everything that is wrong."
     return read_strictly(load_class_folders, folder)
+
+# %% ../nbs/02d_own_data.ipynb #acc854b2
+def read_pictures(
+    folder: str | Path,  # with pictures, in it or in folders below
+) -> pd.DataFrame:  # image_id, lesion_id, path and metadata that say "unknown"; no dx, no task
+    "The pictures of a folder without labels; a `DataError` lists everything that is wrong."
+    require_folder(folder)
+    contents = look_through(folder)
+    table = pd.DataFrame(dict(image_id=name_pictures(contents.pictures),
+                              path=[p.path for p in contents.pictures]))
+    table = table.assign(lesion_id=table.image_id, **NOTHING_KNOWN)
+    problems = [*contents.problems, *_check_folder_ids(table.assign(dx="none"))]
+    if not len(table):
+        problems.append(Problem(str(folder), None, "no picture", "pictures", "Check the path."))
+    if problems:
+        raise DataError(*problems)
+    return note_source(table, contents)
 
 # %% ../nbs/02d_own_data.ipynb #34a77cf0
 KINDS = {"classes": dict, "sexes": dict, "malignant": list}  # of the keys; all others are texts

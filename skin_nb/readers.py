@@ -528,7 +528,7 @@ def _guess(folder):
                 "If the table is in the archive: unpack it here.")
     return (f"{UNKNOWN}: {pictures:,} pictures without a label",
             "Sort them into a folder per class, or put a table beside them, or name the folder "
-            "one level up or down.")
+            "one level up or down. skin_nb_evaluate --unlabelled asks a model about them.")
 
 # %% ../nbs/03_readers.ipynb #d6f25e95
 def _layouts_below(folder):

@@ -368,3 +368,11 @@ def test_ph2(tmp_path):
     table = in_order(tmp_path)
     assert table.dx.tolist() == ["common nevus", "atypical nevus", "mel"] * 2
     assert task_of(table).malignant == ("mel",) and "folders of masks: 12" in passed_over(table)[0]
+
+
+def test_pictures_without_labels(tmp_path):
+    from skin_nb.own_data import read_pictures
+    sorted_into(tmp_path, "a.jpg", "b/c.png", "masks/a.png")
+    table = read_pictures(tmp_path)
+    assert sorted(table.image_id) == ["a", "c"] and "dx" not in table
+    assert "--unlabelled" in survey(tmp_path)[1][0].fix
