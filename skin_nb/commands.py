@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from .arguments import (absolute_path, choose_weights, networks_in, parse_folds,
-                               read_baseline, refuse_argument, require_between, run_folder,
-                               weights_problems)
+                               read_baseline, refuse_argument, require_between, require_text,
+                               run_folder, weights_problems)
 from .batch import (belongs_to, compare_runs, expected_rows, find_notebooks, no_experiments,
                            notebook_cells, notebook_number, notebooks_folder, own_notebooks,
-                           parameter_names, project_folder, run_notebooks)
-from .core import DataError, PROFILES, SAMPLE_NOTE, get_profile, printable
+                           parameter_names, require_same_data, run_notebooks, used_modules)
+from .core import (DataError, PROFILES, Problem, SAMPLE_NOTE, get_profile, printable,
+                          project_folder, require_backend)
 from .processes import only_writer
 from .terminal import add_common_options, exit_code
 
@@ -51,6 +52,7 @@ def describe_sample(
 def notes_for_people():
     "Within the block a warning of this package is a line on the error stream."
     with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)  # whatever PYTHONWARNINGS says
         usual = warnings.showwarning
         warnings.showwarning = partial(_print_note, usual)
         yield
@@ -220,14 +222,20 @@ def plan_run(
     folder = notebooks_folder()
     notebooks = find_notebooks(folder, arguments.only)
     missing = _without_weights(notebooks, weights, is_explicit=arguments.weights is not None)
+    if any("backbones.py" in used_modules(_code_of(path)) for path in notebooks):
+        require_backend()
     place = None if is_sample else absolute_path("--data", arguments.data)
+    if place:
+        require_text("--data", place)
     run = run_folder(arguments.out, place.name if place else "sample", folder, place)
     data = find_data(arguments.data, arguments.task, arguments.layout, arguments.part)
     profile = arguments.profile or ("sample" if is_sample else "two_core")
     parameters = dict(data=data.parameter, task=arguments.task, profile=profile, weights=weights,
                       seed=arguments.seed, folds=folds)
-    return RunPlan(notebooks, run, data, parameters, arguments.jobs,
+    plan = RunPlan(notebooks, run, data, parameters, arguments.jobs,
                    [] if is_sample else missing, baseline)
+    _require_fitting_leftovers(plan)
+    return plan
 
 # %% ../nbs/25a_commands.ipynb #8dec8afc
 def networks_of(
@@ -236,8 +244,11 @@ def networks_of(
     "The networks that a notebook wants weights for."
     if "weights" not in parameter_names(path):
         return []
-    code = [source for kind, source, _ in notebook_cells(path) if kind == "code"]
-    return networks_in("\n".join(code))
+    return networks_in(_code_of(path))
+
+def _code_of(path):
+    "All code of a notebook."
+    return "\n".join(source for kind, source, _ in notebook_cells(path) if kind == "code")
 
 def _without_weights(notebooks, weights, is_explicit):
     "Networks without weights; a `DataError` where a folder that was named on purpose lacks them."
@@ -249,6 +260,21 @@ def _without_weights(notebooks, weights, is_explicit):
     if problems and is_explicit:
         raise DataError(*problems)
     return [str(problem.row) for problem in problems]
+
+# %% ../nbs/25a_commands.ipynb #915f492b
+def _require_fitting_leftovers(plan):
+    "A `DataError` where a run folder has results that can't stand beside those of this run."
+    from skin_nb.rows import collect_results
+    names = [path.stem for path in plan.notebooks]
+    require_same_data(plan.run, names, plan.data.stamp)
+    damaged = []
+    for name in names:
+        others = {folder.name for folder in plan.run.glob("*/")} - {name}
+        try:
+            collect_results(plan.run, others)
+        except DataError:  # it will be written again
+            damaged.append(name)
+    collect_results(plan.run, damaged)
 
 # %% ../nbs/25a_commands.ipynb #432a3f5b
 HAM10000_IMAGES = 10015  # that the committed results were made with
@@ -346,7 +372,7 @@ def report_run(
     _print_leaderboard(rows)
     if sample:
         print(SAMPLE_NOTE)
-    print(f"\nExecuted notebooks, models, predictions and figures: {run}")
+    print(f"\nExecuted notebooks, models, predictions and figures: {printable(str(run))}")
     fell = 0
     if baseline is not None:
         fell = _print_comparison(compare_runs(rows, baseline, expected=expected))
@@ -378,6 +404,9 @@ def _print_comparison(compared):
     "Print how a run compares with a baseline, and return how many scores fell."
     fell = compared[~compared.ok]
     print(f"\n{len(compared)} scores compared with the baseline, {len(fell)} fell")
+    if not len(compared):
+        print("WARNING: nothing was compared. Recipe, task, protocol, split, fold and seed have to "
+              "be the same in both.")
     for score in fell.itertuples():
         print(_describe_fall(score))
     return len(fell)

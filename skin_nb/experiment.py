@@ -236,7 +236,7 @@ def _own_record(trial):
 
 def real_records(
     trials: list,  # of `Trial`
-    folder: str | Path = "../results/ham10000",  # where records are kept
+    folder: str | Path | None = None,  # where records are kept; None: see `find_record`
 ) -> list:  # of `Record`; a trial of which nothing is kept is named and left out
     "What there is to show on real data: a run's own records, or for the sample those kept."
     records = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .core import DataError, Problem, read_json, replacing
+from .core import DataError, Problem, project_folder, read_json, replacing
 from .evaluation import confusion_scores
 from .figures import plot_confusion_counts, plot_history
 from .rows import PUBLISHED_CLASSES, collect_results, read_rows, write_results
@@ -142,10 +142,11 @@ def find_record(
     recipe: str,  # name
     protocol: str = "honest",
     split: str = "lesion",
-    folder: str | Path = "../results/ham10000",
+    folder: str | Path | None = None,  # None: this project's results on HAM10000
     task: str = "ham10000",  # name
 ) -> Record | None:  # None where nothing was kept
     "What was kept of a recipe."
+    folder = folder or project_folder() / "results" / "ham10000"
     history, counts = [_select(Path(folder, kind, f"{recipe}.csv"), task, protocol, split)
                        for kind in RECORD_KINDS]
     if not len(history) or not len(counts):

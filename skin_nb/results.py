@@ -9,7 +9,7 @@ __all__ = ['SERIES', 'plot_cost', 'newest_run', 'find_results']
 import os
 from pathlib import Path
 import numpy as np
-from .batch import project_folder
+from .core import project_folder
 from .core import read_json
 from .rows import SCORES, chance_level, collect_results, read_results, result_table
 from .tasks import COLOURS

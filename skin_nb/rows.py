@@ -142,15 +142,31 @@ def _rows_of(file):
 
 def collect_results(
     run: str | Path,  # run folder
+    without: tuple = (),  # names of notebooks to leave out
 ) -> pd.DataFrame:  # columns: `RESULT_COLUMNS`; no rows if there are no results
-    "The rows that the notebooks of a run wrote."
-    rows = []
-    for file in sorted(Path(run).glob("*/metrics.json")):
-        rows += _rows_of(file)
-    return result_table(rows)
+    "The rows that the notebooks of a run wrote; two of one training are a `DataError`."
+    seen = {}
+    for file in sorted(Path(run).glob("[0-9]*_*/metrics.json")):
+        if file.parent.name in without:
+            continue
+        for row in _rows_of(file):
+            key = str([row.get(name) for name in ROW_KEY])
+            seen.setdefault(key, []).append((file, row))
+    for found in seen.values():
+        _require_no_copy([file for file, _ in found])
+    return result_table([row for found in seen.values() for _, row in found])
+
+def _require_no_copy(files):
+    "A `DataError` where one notebook's folder is a copy of another's, and has the same rows."
+    first = files[0]
+    for file in files[1:]:
+        if file != first and file.parent.name.startswith(first.parent.name):
+            raise DataError(Problem(str(file), None, f"the same training as in {first}",
+                                    "every training once in a run folder",
+                                    "Move one of the two folders out of the run folder."))
 
 # %% ../nbs/22b_rows.ipynb #ebc8fe37
-_A_TABLE = "a CSV file with result rows, or a folder of them"
+_A_TABLE = "a CSV file (UTF-8, commas) with result rows, or a folder of them"
 
 def read_rows(
     path: str | Path,  # CSV file

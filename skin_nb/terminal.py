@@ -86,6 +86,8 @@ def exit_code(
     debug: bool = False,  # show tracebacks
 ) -> int:  # 2: it couldn't be done; 130: interrupted; 141: nobody reads what is printed
     "Do the work of a command; an error becomes a message."
+    _print_anything()
+    os.environ["MPLBACKEND"] = "agg"  # commands draw into files; a notebook's backend isn't here
     try:
         code = work() or 0
         if sys.stdout:  # None where the caller has closed it
@@ -102,6 +104,12 @@ def exit_code(
             traceback.print_exc()
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2
+
+def _print_anything():
+    "Let the streams print an escape sequence for what their encoding hasn't got."
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not None, and none that a notebook has put there
+            stream.reconfigure(errors="backslashreplace")
 
 def _close_output():
     "Let Python find nothing to complain of when it closes a pipe that nobody reads."

@@ -1,6 +1,7 @@
 "Bad arguments of the commands that run, check and begin notebooks: answered at once."
 import json
 import os
+from unittest.mock import patch
 from corpus import Bad, by_command
 from PIL import Image
 from skin_nb.commands import check_command, run_command
@@ -77,6 +78,45 @@ def other_table(folder):
 
 def someone_elses(folder):
     text("work/thesis.docx", "years of work")(folder)
+
+
+def a_home(folder):
+    text("home/.bashrc", "alias ll='ls -l'")(folder)
+    text("home/.ipython/profile_default/ipython_kernel_config.py", "mine = True")(folder)
+
+
+def other_experiments(folder):
+    text("work/experiment1/metrics.json", "[0.3]")(folder)
+
+
+def leftovers(*names, **done):
+    "A run folder in which notebooks have left the same row, and a record of what they saw."
+    row = dict(recipe="tiny", protocol="honest", split="lesion", fold=0, seed=0, accuracy=.5)
+
+    def write(folder):
+        for name in names:
+            text(f"run/{name}/parameters.json", "{}")(folder)
+            text(f"run/{name}/metrics.json", json.dumps(dict(rows=[row])))(folder)
+            text(f"run/{name}/done.json", json.dumps(done))(folder)
+    return write
+
+
+def without_backend(name):
+    "A run with a library for Keras that isn't there."
+    def make(folder):
+        call = run("--only", "30", "--out", "{}/run")(folder)
+
+        def there():
+            with patch.dict(os.environ, KERAS_BACKEND=name):
+                return call()
+        return there
+    return make
+
+
+def twice(folder):
+    row = "tiny,honest,lesion,0,0,.{}\n"
+    for name, score in (("rows.csv", 5), ("rows (1).csv", 9)):
+        text(f"kept/{name}", "recipe,protocol,split,fold,seed,accuracy\n" + row.format(score))(folder)
 
 
 def mapped(folder):
@@ -156,7 +196,24 @@ PLACES = [
     Bad("bad argument: output with a name too long", run("--out", "{}/" + "x" * 256), ("shorter",)),
     Bad("bad argument: output with a path too long", run("--out", "{}/" + "x/" * 2000),
         ("shorter",)),
-    Bad("bad argument: empty output", run("--out", ""), ("--out", "variable"))]
+    Bad("bad argument: empty output", run("--out", ""), ("--out", "variable")),
+    Bad("bad argument: output into a home", beside(a_home, run("--out", "{}/home")),
+        ("{folder}/home", "2 other files", "--out")),
+    Bad("bad argument: output among another program's experiments",
+        beside(other_experiments, run("--out", "{}/work")), ("experiment1", "--out")),
+    Bad("bad argument: output with bytes that are no text", run("--out", "{}/m\udcf6le"),
+        ("--out", "UTF-8")),
+    Bad("bad argument: output beside results on other data",
+        beside(leftovers("31_other", data="of last week"), run("--only", "30", "--out", "{}/run")),
+        ("{folder}/run", "31_other", "--out", "add 31")),
+    Bad("bad argument: output beside a copy of a notebook's folder",
+        beside(leftovers("31_other", "31_other (copy)"), run("--only", "30", "--out", "{}/run")),
+        ("31_other (copy)", "Move"))]
+
+LIBRARIES = [
+    Bad("bad argument: an unknown library for Keras", without_backend("theano"), ("theano", "jax")),
+    Bad("bad argument: a library for Keras that isn't installed", without_backend("torch"),
+        ("no torch installed", "jax"))]
 
 WEIGHTS = [
     Bad("bad argument: no such weights", run("--weights", "{}/none"),
@@ -197,6 +254,11 @@ BASELINES = [
         beside(text("rows.csv", "recipe,protocol,split,fold,seed,accuracy\n"
                                 "tiny,honest,lesion,0,0,good\n"),
                run("--baseline", "{}/rows.csv")), ("rows.csv", "good")),
+    Bad("bad argument: a baseline with two rows of one training",
+        beside(twice, run("--baseline", "{}/kept")), ("{folder}/kept", "second row of tiny")),
+    Bad("bad argument: a baseline with semicolons",
+        beside(text("rows.csv", "recipe;protocol;split;fold;seed;accuracy\na;b;c;0;0;0,5\n"),
+               run("--baseline", "{}/rows.csv")), ("rows.csv", "commas")),
     Bad("bad argument: a baseline without its seed", beside(unfinished_baseline,
                                                             run("--baseline", "{}/rows.csv")),
         ("rows.csv", "seed"))]
@@ -234,4 +296,5 @@ RECIPES = [
                recipe("dense", "--backbone", "DenseNet121", "--folder", "{}")),
         ("38c_dense.ipynb", "another name"))]
 
-ARGUMENTS = [*NUMBERS, *NOTEBOOKS, *DATA, *PLACES, *WEIGHTS, *BASELINES, *CHECKS, *RECIPES]
+ARGUMENTS = [*NUMBERS, *NOTEBOOKS, *DATA, *PLACES, *LIBRARIES, *WEIGHTS, *BASELINES, *CHECKS,
+             *RECIPES]
