@@ -469,6 +469,8 @@ MODELS = [
     Bad("bad_evaluate_out_in_data", evaluate(out="{}/data/mel/out"), ("inside the data", "--out")),
     Bad("bad_evaluate_out_is_data", evaluate(out="{}/data"), ("inside the data", "--out")),
     Bad("bad_evaluate_out_too_long", evaluate(out="{}/" + "x" * 300), ("too long", "--out")),
+    Bad("bad_evaluate_out_with_figures_of_others", evaluate(write("out/figures/roc.png", "mine")),
+        ("{folder}/out", "figures of something else", "--out")),
     Bad("bad_evaluate_out_empty", evaluate(out=" "), ("--out",)),
     Bad("bad_evaluate_out_of_a_run", evaluate(write("run/predictions.csv", "a,b\n"), out="{}/run"),
         ("something else", "--out")),
