@@ -222,12 +222,26 @@ def run_recipes(
     folds=(),  # see `run_trial`
 ) -> list:  # of `Trial`, one a recipe
     "Train and score the recipes of a notebook, and save all that comes out."
+    _check_asked(seed, folds)
     if table.attrs.get("is_sample"):
         print(SAMPLE_NOTE)
     trials = [run_trial(recipe, split, table, out, profile, weights, folds, seed)
               for recipe, split in recipes]
     save_metrics(trials, out)
     return trials
+
+# %% ../nbs/24a_experiments.ipynb #a8e38f6f
+def _check_asked(seed, folds):
+    "A `DataError` for a seed or folds that won't do."
+    is_number = isinstance(seed, int) and not isinstance(seed, bool)
+    if not is_number or not 0 <= seed < 2**32:
+        raise DataError(Problem("seed", None, repr(seed), "a number from 0 to 4294967295",
+                                "Correct the parameter."))
+    known = isinstance(folds, (list, tuple)) and all(fold in range(5) for fold in folds)
+    if not known or len(set(folds)) < len(folds):
+        raise DataError(Problem("folds", None, repr(folds),
+                                "a list of different numbers from 0 to 4, such as [0, 1]",
+                                "Correct the parameter. [] means those of the profile."))
 
 # %% ../nbs/24a_experiments.ipynb #fec6557f
 def _own_record(trial):
