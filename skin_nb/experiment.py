@@ -237,7 +237,7 @@ def _check_asked(seed, folds):
     if not is_number or not 0 <= seed < 2**32:
         raise DataError(Problem("seed", None, repr(seed), "a number from 0 to 4294967295",
                                 "Correct the parameter."))
-    known = isinstance(folds, (list, tuple)) and all(fold in range(5) for fold in folds)
+    known = isinstance(folds, (list, tuple, range)) and all(fold in range(5) for fold in folds)
     if not known or len(set(folds)) < len(folds):
         raise DataError(Problem("folds", None, repr(folds),
                                 "a list of different numbers from 0 to 4, such as [0, 1]",
