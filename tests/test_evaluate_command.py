@@ -75,6 +75,24 @@ def test_evaluate_a_melanoma_model(models, evaluated, tmp_path):
     assert not (tmp_path / "out/submission.csv").exists()
 
 
+def test_pictures_without_labels_are_answered(models, tmp_path, capsys):
+    import pandas as pd
+    class_folder(tmp_path / "mine", {"mel": "mel", "nv": "nv"})
+    out = tmp_path / "out"
+    arguments = ["--model", str(models["seven"]), "--data", str(tmp_path / "mine"), "--out", str(out)]
+    assert evaluate_command([*arguments, "--unlabelled"]) == 0
+    said = capsys.readouterr().out
+    assert "12 pictures: " in said and "no answer here is a diagnosis" in said
+    answers = pd.read_csv(out / "answers.csv")
+    p = answers.filter(like="p_")
+    assert len(answers) == 12 and abs(p.sum(axis=1) - 1).max() < 1e-5
+    assert (answers.answer == p.idxmax(axis=1).str.removeprefix("p_")).all()
+    scored = tmp_path / "scored"
+    assert evaluate_command([*arguments[:-1], str(scored)]) == 0
+    predictions = pd.read_csv(scored / "predictions.csv")[p.columns]
+    assert abs(predictions.to_numpy() - p.to_numpy()).max() < 1e-6  # the order is that of names in both
+
+
 def test_evaluate_takes_thresholds_from_another_group(models, tmp_path):
     "The run's validation part was grouped by patients, the folder that is judged by lesions."
     from skin_nb.evaluate_command import add_validation
