@@ -4,17 +4,15 @@
 
 # %% auto #0
 __all__ = ['READING_OPTIONS', 'RUN_OPTIONS', 'HAM10000_IMAGES', 'WEIGHTS_IN_WORDS', 'CHECK_OPTIONS', 'open_data',
-           'describe_sample', 'notes_for_people', 'FoundData', 'find_data', 'describe_task', 'describe_size',
-           'add_options', 'run_parser', 'RunPlan', 'plan_run', 'networks_of', 'recorded_seconds', 'describe_cost',
-           'describe_plan', 'report_run', 'run_command', 'check_command']
+           'describe_sample', 'FoundData', 'find_data', 'describe_task', 'describe_size', 'add_options', 'run_parser',
+           'RunPlan', 'plan_run', 'networks_of', 'recorded_seconds', 'describe_cost', 'describe_plan', 'report_run',
+           'run_command', 'check_command']
 
 # %% ../nbs/25a_commands.ipynb #9524ec8b
 import argparse
-import contextlib
 import csv
 import sys
 import textwrap
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +25,7 @@ from .batch import (belongs_to, compare_runs, expected_rows, find_notebooks, no_
 from .core import (DataError, PROFILES, Problem, SAMPLE_NOTE, get_profile, printable,
                           project_folder, require_backend)
 from .processes import only_writer
-from .terminal import add_common_options, exit_code
+from .terminal import add_common_options, exit_code, notes_for_people
 
 # %% ../nbs/25a_commands.ipynb #1ea8ca29
 def open_data(
@@ -46,22 +44,6 @@ def describe_sample(
     if data != "sample" or not Path("sample").is_dir():
         return ""
     return '"sample" means the embedded one; the folder of this name is ./sample'
-
-# %% ../nbs/25a_commands.ipynb #82b7a0eb
-@contextlib.contextmanager
-def notes_for_people():
-    "Within the block a warning of this package is a line on the error stream."
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)  # whatever PYTHONWARNINGS says
-        usual = warnings.showwarning
-        warnings.showwarning = partial(_print_note, usual)
-        yield
-
-def _print_note(usual, message, category, *place):
-    if category is UserWarning:
-        print(f"note: {printable(str(message))}", file=sys.stderr)
-    else:
-        usual(message, category, *place)
 
 # %% ../nbs/25a_commands.ipynb #cbc3392e
 @dataclass(frozen=True)

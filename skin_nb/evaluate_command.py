@@ -17,11 +17,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from .arguments import absolute_path, refuse_argument
-from .commands import (READING_OPTIONS, add_options, describe_size, find_data,
-                              notes_for_people)
+from .commands import READING_OPTIONS, add_options, describe_size, find_data
 from .core import DataError, Problem, SAMPLE_NOTE, printable, read_json, require_file
 from .core import replacing, write_json
-from .terminal import exit_code, explain_os_error
+from .terminal import exit_code, explain_os_error, notes_for_people
 
 # %% ../nbs/25c_evaluate.ipynb #60650781
 EVALUATE_OPTIONS = {
@@ -226,7 +225,7 @@ def _warn_of_seen(counts):
 
 # %% ../nbs/25c_evaluate.ipynb #4c55eb2f
 def _open(arguments):
-    "The model's file, what it says of itself, the folder (None: the sample), the place for results."
+    "The model's file, what it says of itself, the folder (None: the sample), where results go."
     from skin_nb.model_files import read_model_info
     absolute_path("--model", arguments.model)
     model = Path(arguments.model).expanduser()
@@ -385,7 +384,7 @@ def _print_results(table, left_out, info, scored):
     print("\n" + describe_scores(scored["metrics"], scored["metrics_not_seen"]))
     print(describe_left_out(left_out))
 
-# %% ../nbs/25c_evaluate.ipynb #fb56c1e2
+# %% ../nbs/25c_evaluate.ipynb #7d6e810c
 NO_DIAGNOSIS = "For research and education only: no answer here is a diagnosis."
 
 def answer_table(
@@ -411,7 +410,7 @@ def _unlabelled_table(arguments, folder, info):
     from skin_nb.tasks import task_from_dict, with_task
     return with_task(read_pictures(folder), task_from_dict(info["task"]))
 
-# %% ../nbs/25c_evaluate.ipynb #d9298a7a
+# %% ../nbs/25c_evaluate.ipynb #813ee3d5
 def _answer(arguments):
     model, info, folder, out = _open(arguments)
     with notes_for_people():

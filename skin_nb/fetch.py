@@ -36,7 +36,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from .core import (DataError, Problem, printable, read_json, replacing, require_file,
                           require_space, write_json)
-from .terminal import Progress, add_common_options, exit_code
+from .terminal import Progress, add_common_options, exit_code, notes_for_people
 
 # %% ../nbs/10a_fetch.ipynb #59d4f15f
 @dataclass(frozen=True)
@@ -819,7 +819,6 @@ def _fetch_all(args, out):
         print(describe(args.name, [File(KAGGLE, "")], out), flush=True)
         return fetch_kaggle(out)
     print(describe(args.name, files, out), flush=True)
-    from skin_nb.commands import notes_for_people
     with notes_for_people():
         fetch(files, out)
 
@@ -900,7 +899,6 @@ _SHOWN_PROBLEMS = 10  # of each folder
 
 def _check(folders):
     "Survey what has arrived; the exit code."
-    from skin_nb.commands import notes_for_people
     with notes_for_people():
         wrong = sum(_check_folder(folder) for folder in folders)
     if not wrong:

@@ -6,10 +6,12 @@
 __all__ = ['MASKS', 'SYSTEM_NAMES', 'TABLE_ENDINGS', 'OWN_FILES', 'MASK_NAMES', 'IN_MASKS', 'BESIDE', 'HIDDEN', 'NO_PICTURES',
            'ROUND', 'COPIES', 'OTHER_PARTS', 'is_system_name', 'Picture', 'Contents', 'list_folder', 'files_in',
            'folders_in', 'stat_folder', 'kind_of', 'files_below', 'look_through', 'describe_passed_over',
-           'name_pictures', 'is_copy', 'Matches', 'match_pictures', 'picture_name', 'join_pictures']
+           'name_pictures', 'is_copy', 'is_readable_file', 'same_files', 'Matches', 'match_pictures', 'picture_name',
+           'join_pictures']
 
 # %% ../nbs/02c_folders.ipynb #28e52518
 import filecmp
+import hashlib
 import os
 import re
 import unicodedata
@@ -348,6 +350,38 @@ def _unlike(several):
     problems = [Problem(other, None, f"a second picture of this name, unlike {first}",
                         "one file per image id", fix) for first, other in unlike]
     return problems if len(problems) <= 3 else [replace(problems[0], count=len(problems))]
+
+# %% ../nbs/02c_folders.ipynb #b1714469
+def is_readable_file(
+    path,  # str; anything else is none
+) -> bool:
+    "Whether a path is that of a file that may be read."
+    return isinstance(path, str) and os.path.isfile(path) and os.access(path, os.R_OK)
+
+# %% ../nbs/02c_folders.ipynb #cbf9e5f5
+def same_files(
+    paths,  # of files; what is no file is passed over
+) -> list:  # lists of paths with the same bytes, two or more each
+    "Files that are there more than once, whatever they are called."
+    groups = [sorted({path for path in paths if is_readable_file(path)})]
+    for key in (os.path.getsize, _beginning, _whole):
+        groups = [found for group in groups for found in _alike(group, key)]
+    return groups
+
+def _beginning(path):
+    with open(path, "rb") as file:
+        return hashlib.blake2b(file.read(1 << 16)).digest()
+
+def _whole(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+def _alike(paths, key):
+    "The paths that share a key, as lists of two or more."
+    found = {}
+    for path in paths:
+        found.setdefault(key(path), []).append(path)
+    return [group for group in found.values() if len(group) > 1]
 
 # %% ../nbs/02c_folders.ipynb #b48a26b5
 @dataclass

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .core import DataError, Problem, content_key, file_stamp
-from skin_nb.folders import (
+from .folders import (
     OTHER_PARTS, describe_passed_over, files_in, folders_in, join_pictures, look_through,
-    picture_name)
+    picture_name, same_files)
 from .own_data import (
     LONE, NOTHING_KNOWN, PART_NAME, candidate_tables, class_folders, fill_lesions, find_files,
     has_mapping, leave_out, load_class_folders, load_own_table, note_source, note_spellings,
@@ -645,7 +645,6 @@ def _joined_pictures(problems, pictures):
 
 def _note_same_pictures(table):
     "Warn of files with the same bytes and different diagnoses."
-    from skin_nb.understanding import same_files
     dx = dict(zip(table.path, table.dx))
     unlike = [group for group in same_files(table.path) if len({dx[path] for path in group}) > 1]
     if unlike:

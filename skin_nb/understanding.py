@@ -5,19 +5,19 @@
 # %% auto #0
 __all__ = ['CONFIRMATIONS', 'AUTHORS', 'RECORD', 'FAILURE_COLUMNS', 'PERSONAL', 'KNOWN_COLUMNS', 'AGE_GROUPS', 'STANDARDS',
            'GIVEN', 'THUMBNAIL', 'AGE_QUANTILES', 'table_schema', 'data_dictionary', 'schema_failures',
-           'missing_values', 'class_counts', 'same_files', 'age_group', 'quality_checks', 'format_quality',
-           'shared_information', 'plot_information', 'plot_class_counts', 'plot_ages', 'plot_counts', 'plot_by_sex',
-           'plot_by_age_group', 'draw_boxes', 'plot_age_box', 'plot_sites', 'plot_samples', 'image_sizes',
-           'plot_aspect_ratios', 'data_facts', 'round_facts']
+           'missing_values', 'class_counts', 'age_group', 'quality_checks', 'format_quality', 'shared_information',
+           'plot_information', 'plot_class_counts', 'plot_ages', 'plot_counts', 'plot_by_sex', 'plot_by_age_group',
+           'draw_boxes', 'plot_age_box', 'plot_sites', 'plot_samples', 'image_sizes', 'plot_aspect_ratios',
+           'data_facts', 'round_facts']
 
 # %% ../nbs/10_data_understanding.ipynb #d39f9ff0
-import hashlib
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 from .core import axes, printable
+from .folders import is_readable_file, same_files
 from .pictures import open_header, open_image
 from .tables import AGES, LOCALIZATIONS, SEXES, TABLE_COLUMNS
 from .tasks import HAM10000, Task, task_of
@@ -114,34 +114,6 @@ def class_counts(
     return counts.assign(images_per_lesion=(counts.images / counts.lesions).round(2),
                          share=(counts.images / len(table)).round(3))
 
-# %% ../nbs/10_data_understanding.ipynb #f2ca2b42
-def _beginning(path):
-    with open(path, "rb") as file:
-        return hashlib.blake2b(file.read(1 << 16)).digest()
-
-def _whole(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
-
-def same_files(
-    paths,  # of files; what is no file is passed over
-) -> list:  # lists of paths with the same bytes, two or more each
-    "Files that are there more than once, whatever they are called."
-    groups = [sorted({path for path in paths if _is_file(path)})]
-    for key in (os.path.getsize, _beginning, _whole):
-        groups = [found for group in groups for found in _alike(group, key)]
-    return groups
-
-def _alike(paths, key):
-    "The paths that share a key, as lists of two or more."
-    found = {}
-    for path in paths:
-        found.setdefault(key(path), []).append(path)
-    return [group for group in found.values() if len(group) > 1]
-
-def _is_file(path):
-    return isinstance(path, str) and os.path.isfile(path) and os.access(path, os.R_OK)
-
 # %% ../nbs/10_data_understanding.ipynb #878717cc
 def _accuracy(table):
     wrong = len(schema_failures(table))
@@ -152,7 +124,7 @@ def _accuracy(table):
 def _completeness(table):
     gaps = missing_values(table.drop(columns="path")).share
     words = ", ".join(f"{c} {share:.1%}" for c, share in gaps.items())
-    without = sum(not _is_file(path) for path in table.path)
+    without = sum(not is_readable_file(path) for path in table.path)
     yield "no column lacks more than 5 %", not (gaps > .05).any(), words or "no gaps"
     yield "every row has its picture", not without, f"{without} without"
 
