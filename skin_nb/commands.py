@@ -11,7 +11,6 @@ __all__ = ['READING_OPTIONS', 'RUN_OPTIONS', 'HAM10000_IMAGES', 'WEIGHTS_IN_WORD
 # %% ../nbs/25a_commands.ipynb #9524ec8b
 import argparse
 import csv
-import sys
 import textwrap
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from .arguments import (absolute_path, choose_weights, networks_in, parse_folds,
 from .batch import (belongs_to, compare_runs, expected_rows, find_notebooks, no_experiments,
                            notebook_cells, notebook_number, notebooks_folder, own_notebooks,
                            parameter_names, require_same_data, run_notebooks, used_modules)
-from .core import (DataError, PROFILES, Problem, SAMPLE_NOTE, get_profile, printable,
+from .core import (DataError, PROFILES, SAMPLE_NOTE, get_profile, printable,
                           project_folder, require_backend)
 from .processes import only_writer
 from .terminal import add_common_options, exit_code, notes_for_people

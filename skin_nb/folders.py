@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 from .core import DataError, Problem
 from .pictures import PICTURE_ENDINGS, UNREADABLE_ENDINGS, is_picture
-from .tables import LINE, MAPPING, refuse, some_problems
+from .tables import LINE, MAPPING, some_problems
 from .terminal import Progress, explain_os_error
 
 # %% ../nbs/02c_folders.ipynb #dfa18a48

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .core import DataError, Problem, read_json, replacing, require_file
+from .core import DataError, Problem, replacing, require_file
 from .folders import (
     COPIES, TABLE_ENDINGS, Contents, describe_passed_over, files_below, files_in,
     folders_in, is_system_name, join_pictures, list_folder, look_through, match_pictures,

@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from .core import DataError, Problem, content_key, file_stamp
 from .folders import (
-    OTHER_PARTS, describe_passed_over, files_in, folders_in, join_pictures, look_through,
+    OTHER_PARTS, files_in, folders_in, join_pictures, look_through,
     picture_name, same_files)
 from .own_data import (
-    LONE, NOTHING_KNOWN, PART_NAME, candidate_tables, class_folders, fill_lesions, find_files,
+    NOTHING_KNOWN, PART_NAME, candidate_tables, class_folders, fill_lesions, find_files,
     has_mapping, leave_out, load_class_folders, load_own_table, note_source, note_spellings,
     reader_columns, read_strictly, require_folder, translate)
 from .pictures import open_image
