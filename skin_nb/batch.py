@@ -511,7 +511,7 @@ class RunDisplay:
         self.every = every
         self.running = {}  # name -> begun, seconds since 1970
         self._is_terminal = self.stream.isatty()
-        self._said = {}  # name -> stage, when
+        self._said = {}  # name -> kind of stage, when
         self._width = 0
 
     def refresh(self):
@@ -522,10 +522,10 @@ class RunDisplay:
         if self._is_terminal:
             self._overwrite("  ".join(text for _, text in lines.values()))
             return
-        for name, (stage, text) in lines.items():
+        for name, (kind, text) in lines.items():
             before, when = self._said.get(name, (None, 0.))
-            if stage != before or time.time() - when >= self.every:
-                self._said[name] = stage, time.time()
+            if kind != before or time.time() - when >= self.every:
+                self._said[name] = kind, time.time()
                 print(text, file=self.stream, flush=True)
 
     def clear(self):
@@ -541,7 +541,8 @@ class RunDisplay:
         if not note:
             passed = round(time.time() - begun)
             return "", f"{place}: running for {passed // 60}:{passed % 60:02}"
-        return note.get("stage"), f"{place}: {printable(describe_progress(note))}"
+        kind = re.sub(r"\d+", "", str(note.get("stage")))  # epochs 1 and 2 are one kind of stage
+        return kind, f"{place}: {printable(describe_progress(note))}"
 
     def _overwrite(self, text):
         room = shutil.get_terminal_size().columns - 1
