@@ -12,6 +12,12 @@ else: COMPILED = None
 os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]  # the commands of this environment
 ROOT = Path(__file__).resolve().parent.parent
 
+LONGEST = ("test_notebooks", "test_training", "test_tasks", "test_gradcam", "test_commands", "test_runs")
+
+def pytest_collection_modifyitems(items):
+    "What takes longest comes first, so that no worker is left alone with it at the end."
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
 @pytest.fixture(scope="session")
 def root(): return ROOT
 
