@@ -142,7 +142,8 @@ def files_below(
                 yield entry.path
 
 def _place(root, path):
-    return os.path.relpath(path, root).replace(os.sep, "/")
+    "A path below the root; both are absolute."
+    return os.fspath(path)[len(root):].replace(os.sep, "/").lstrip("/")
 
 # %% ../nbs/02c_folders.ipynb #cab73015
 class _Walk:
@@ -256,8 +257,9 @@ def describe_passed_over(
 ) -> list:  # of str, a line a reason
     "What was not read, and why."
     lines = []
+    own = _place(contents.root, os.path.abspath(source)) if source else ""
     for reason, places in contents.passed_over.items():
-        places = [p for p in places if not source or p != _place(contents.root, source)]
+        places = [p for p in places if p != own]
         if not places:
             continue
         lines.append(f"passed over: {reason}: {len(places):,}, such as {places[0]}")
@@ -370,7 +372,7 @@ def same_files(
 
 def _beginning(path):
     with open(path, "rb") as file:
-        return hashlib.blake2b(file.read(1 << 16)).digest()
+        return hashlib.blake2b(file.read(1 << 12)).digest()
 
 def _whole(path):
     with open(path, "rb") as file:

@@ -23,8 +23,8 @@ import pandas as pd
 from .core import DataError, Problem, replacing, require_file
 from .folders import (
     COPIES, TABLE_ENDINGS, Contents, describe_passed_over, files_below, files_in,
-    folders_in, is_system_name, join_pictures, list_folder, look_through, match_pictures,
-    name_pictures, picture_name)
+    folders_in, is_system_name, join_pictures, kind_of, list_folder, look_through,
+    match_pictures, name_pictures, picture_name)
 from .pictures import PICTURE_ENDINGS, is_picture
 from .tables import (
     GAPS, KNOWN_NAMES, LINE, MAPPING, SEX_WORDS, SHORT_NAMES, TABLE_COLUMNS, check_groups,
@@ -117,21 +117,22 @@ def candidate_tables(
     folder: str | Path,
 ) -> list:  # of str
     "Tables as text in a folder or one level below."
-    files = []
-    for entry in [*files_in(folder), *(e for f in folders_in(folder) for e in _listed(f))]:
-        ending = os.path.splitext(entry.name)[1].lower()
-        if ending in (".csv", ".tsv", ".tab", ".txt", "") and not _is_odd_file(entry, ending):
-            files.append(entry.path)
-    return sorted(files)
+    entries = [*list_folder(folder), *(e for f in folders_in(folder) for e in _listed(f))]
+    return sorted(e.path for e in entries if _may_be_table(e))
 
-def _is_odd_file(entry, ending):
-    "Whether a file without an ending is a picture, or one is a columns.json in disguise."
-    return not ending and is_picture(entry.path) or entry.name.lower() == f"{MAPPING}.txt"
+def _may_be_table(entry):
+    "Whether a file may be a table; its name is looked at first, there may be thousands."
+    name = entry.name.lower()
+    if "." in name and not name.endswith((".csv", ".tsv", ".tab", ".txt")):
+        return False
+    if name == f"{MAPPING}.txt" or is_system_name(name) or kind_of(entry) != "file":
+        return False
+    return "." in name or not is_picture(entry.path)
 
 def _listed(entry):
-    "The files in a folder; none where it can't be listed."
+    "What is in a folder; nothing where it can't be listed."
     try:
-        return files_in(entry.path)
+        return list_folder(entry.path)
     except DataError:
         return []
 
