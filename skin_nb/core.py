@@ -72,7 +72,7 @@ def page_text(
     text: str,
 ) -> str:
     "The text as Markdown that shows it and does nothing else."
-    for mark in "&<|`":
+    for mark in "&<|\x60":  # the last is a backtick
         text = text.replace(mark, f"&#{ord(mark)};")
     return text.replace("](", "]&#40;")
 

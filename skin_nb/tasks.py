@@ -83,7 +83,7 @@ def _refuse(name, found, expected, fix="Correct the task."):
     raise DataError(Problem(f"task {name}", None, found, expected, fix))
 
 # what a spreadsheet computes, a page takes for markup and a figure for a formula
-_ODD_CLASS = re.compile(r"^\s*[-=+@＝＋＠－]|[<>|`$\\]")
+_ODD_CLASS = re.compile(r"^\s*[-=+@＝＋＠－]|[<>|\x60$\\]")  # \x60: a backtick
 
 LONGEST_CLASS = 100  # characters
 CLASS_NAMES = f"letters, digits, blanks and the like, {LONGEST_CLASS} at most"
