@@ -65,6 +65,7 @@ def _parameter(folder, layout, part):
         return str(folder)
     return dict(folder=str(folder), layout=layout, part=part)
 
+# %% ../nbs/25a_commands.ipynb #986740b4
 def find_data(
     data: str,  # folder, or "sample"
     task: str = "own",  # or "melanoma"
@@ -122,6 +123,7 @@ READING_OPTIONS = {  # how a folder is read: name -> what argparse should know
     "part": dict(
         metavar="NAME", help="part of a data set that has parts, such as training")}
 
+# %% ../nbs/25a_commands.ipynb #4668e88c
 RUN_OPTIONS = {
     "data": dict(
         default="sample", metavar="DIR",
@@ -157,6 +159,7 @@ RUN_OPTIONS = {
     "list": dict(
         action="store_true", help="list the experiment notebooks and stop")}
 
+# %% ../nbs/25a_commands.ipynb #a6d6c8d8
 def add_options(
     parser: argparse.ArgumentParser,
     options: dict,  # such as `RUN_OPTIONS`
@@ -190,6 +193,7 @@ class RunPlan:
         "The lesion folds that are run: those asked for, or else the profile's."
         return self.parameters["folds"] or list(get_profile(self.parameters["profile"]).folds)
 
+# %% ../nbs/25a_commands.ipynb #8c5e4e44
 def plan_run(
     arguments: argparse.Namespace,  # from `run_parser`
 ) -> RunPlan:

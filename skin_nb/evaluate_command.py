@@ -74,6 +74,7 @@ def results_folder(
 def _no_place(path, found, expected):
     return DataError(Problem(str(path), None, found, expected, "Choose another --out."))
 
+# %% ../nbs/25c_evaluate.ipynb #8727c7d4
 def _require_writable(folder):
     "A `DataError` where a folder is none, or can't be made or written to."
     try:
@@ -344,6 +345,7 @@ def _describe_thresholds(alarms):
         where = "the run's validation part"
     return f" Thresholds of the …_at_… scores were chosen on {where}."
 
+# %% ../nbs/25c_evaluate.ipynb #8268ea00
 def describe_scores(
     metrics: dict,  # from `evaluate`
     not_seen: dict | None = None,  # the same of the pictures that are new to the model, if a part

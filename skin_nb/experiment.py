@@ -200,6 +200,7 @@ def _save_trial(trial):
     dataset = trial.table.attrs.get("dataset", "")
     save_model(trial.fit, folder / "model.keras", note=f"{dataset}, {trial.name}")
 
+# %% ../nbs/24a_experiments.ipynb #03d06cc5
 def save_metrics(
     trials: list,  # of `Trial`
     out: str | Path,  # folder of the notebook's output

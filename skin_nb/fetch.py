@@ -197,6 +197,7 @@ def _ask(method, url, headers=None):
         raise _unreachable(url, e) from None
     return answer
 
+# %% ../nbs/10a_fetch.ipynb #34283c2b
 _BY_HAND = "Open the address in a browser: it may want a login, or the file has moved."
 
 def _refused(url, answer):
@@ -545,6 +546,7 @@ def _refuse_unsafe(archive, members):
     if problems:
         raise DataError(*problems)
 
+# %% ../nbs/10a_fetch.ipynb #638fcfb4
 def _refuse_clashes(archive, paths):
     "A `DataError` where members would be one file, on any system, or a file and a folder."
     seen = {}
@@ -601,6 +603,7 @@ def unpack(
         found = f"no archive, or a damaged one ({e or type(e).__name__})"
         raise DataError(_bad_archive(archive, found)) from None
 
+# %% ../nbs/10a_fetch.ipynb #7909afc1
 def _wanted(archive, members, own_name):
     "Path below the target -> member, for the files that are unpacked."
     files = [info for info in members if not info.is_dir()]
@@ -640,6 +643,7 @@ def _write_stamp(out, files):
                           files=_count_files(_target(f, out))) for f in files}
     write_json(out / STAMP, notes)
 
+# %% ../nbs/10a_fetch.ipynb #b3eb443b
 def _count_files(path):
     "How many files there are in a folder and below it; a file is one."
     if not path.is_dir():
@@ -866,6 +870,7 @@ def _noted_paths(notes):
         return KAGGLE_NAMES
     return [fact.get("to") or key.removesuffix(".zip") for key, fact in notes.items()]
 
+# %% ../nbs/10a_fetch.ipynb #4bc3b25d
 def _is_fetched(name, out):
     "Whether a folder is complete; what is missing is named."
     stamp = out / STAMP

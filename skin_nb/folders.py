@@ -295,6 +295,7 @@ def _bare(parts):
     known = stem and ending.lower() in PICTURE_ENDINGS
     return [*parts[:-1], stem] if known else parts
 
+# %% ../nbs/02c_folders.ipynb #4cfccf4b
 class _Index:
     "Pictures by name."
     def __init__(self, pictures):
@@ -451,6 +452,7 @@ def join_pictures(
     return [*some_problems(file, found, wanted, fix), *_without_row(file, rest, keep),
             *_shared_files(file, table)]
 
+# %% ../nbs/02c_folders.ipynb #a0655521
 def _shared_files(file, table):
     "Rows whose ids differ and whose picture is that of an earlier row."
     there = table[table.path.notna() & ~table.image_id.duplicated()]

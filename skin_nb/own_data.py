@@ -185,6 +185,7 @@ def _folder_task(classes):
         return task_of_classes(classes)
     return next((task for task in TASKS.values() if set(classes) <= set(task.classes)), HAM10000)
 
+# %% ../nbs/02d_own_data.ipynb #07f45a7c
 def _stray_pictures(strays, classes):
     "A problem for each folder with pictures that have no class."
     own = sorted(set(classes.values()))
@@ -401,6 +402,7 @@ def _meanings(mapping, key):
     "The words that columns.json explains under a key, in small letters."
     return {_plain_word(word): other for word, other in mapping.get(key, {}).items()}
 
+# %% ../nbs/02d_own_data.ipynb #bd395d16
 def _note_unused(mapping, table):
     "Warn of words that columns.json explains and no cell has."
     for key, column in ("classes", "dx"), ("sexes", "sex"):
@@ -507,6 +509,7 @@ def _small_names(words):
     "Names of classes in small letters; those that are left out are none."
     return {class_name(word).lower() for word in words if word}
 
+# %% ../nbs/02d_own_data.ipynb #dcc1588b
 def _known_task(file, mapping, classes):
     "The known task that columns.json asks for."
     task = TASKS[mapping["task"]]
@@ -574,6 +577,7 @@ def load_own_table(
     table = fill_lesions(table, aloud=task.group == "lesion_id")
     return note_source(with_task(typed(table), task), contents, file), problems
 
+# %% ../nbs/02d_own_data.ipynb #152684c3
 def _tell_task(file, mapping, table, problems):
     "The task of a table; where there can't be one, that is one problem more."
     try:
@@ -698,6 +702,7 @@ def suggest_mapping(
                f"Write a {MAPPING} that names it: {json.dumps(mapping | dict(dx='...'))}")
     return mapping | _suggest_words(cells, mapping)
 
+# %% ../nbs/02d_own_data.ipynb #aa477fc5
 def _is_filled(column):
     "Whether most cells of a column say something."
     return (~column.str.lower().isin(GAPS)).mean() > .5 or column.name.lower().endswith("_id")

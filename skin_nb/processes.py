@@ -137,6 +137,7 @@ class Children:
             for process in running:
                 process.kill()
 
+# %% ../nbs/24c_child_processes.ipynb #301e9c4c
 def _wait(running, seconds):
     "Wait until all processes have ended, or the time is over."
     deadline = time.monotonic() + seconds
@@ -200,6 +201,7 @@ def _acquire(folder):
         return None
     return lock
 
+# %% ../nbs/24c_child_processes.ipynb #53379e6e
 @contextlib.contextmanager
 def only_writer(
     folder: Path,  # made if it isn't there

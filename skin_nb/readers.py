@@ -121,6 +121,7 @@ def _named_in(files):
         names |= set(cells[column]) if column else set()
     return names
 
+# %% ../nbs/03_readers.ipynb #2f62d06a
 def _check_ham10000(file, table):
     "Everything wrong with the cells of the published table."
     problems = check_image_ids(file, table) + check_groups(file, table, "lesion_id")
@@ -239,6 +240,7 @@ def _groupings(folder, images):
     confirmed = known.diagnosis_confirm_type.map(CONFIRMED)
     return known.lesion_id.fillna("").tolist(), confirmed.fillna("unknown").tolist()
 
+# %% ../nbs/03_readers.ipynb #355db913
 def _check_groupings(folder, part, images):
     "Problems of files that group pictures, or are called so and don't."
     problems = []
@@ -643,6 +645,7 @@ def _joined_pictures(problems, pictures):
         joined += [replace(alike[0], row=None, count=n)] if many else alike
     return joined
 
+# %% ../nbs/03_readers.ipynb #0a6f8153
 def _note_same_pictures(table):
     "Warn of files with the same bytes and different diagnoses."
     dx = dict(zip(table.path, table.dx))

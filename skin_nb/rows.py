@@ -396,6 +396,7 @@ def format_leaderboard(
         blocks += _without_scores(board)
     return "\n\n".join(blocks) or "nothing measured yet"
 
+# %% ../nbs/22b_rows.ipynb #f757796c
 def _without_scores(board):
     "A paragraph that names the lines without a score, if there are any."
     names = [f"{line.recipe} ({line.protocol}, {line.split})" for line in board.itertuples()

@@ -101,6 +101,7 @@ def _explain_csv(error):
         return "text behind a closing quotation mark"
     return f"a line that can't be read ({text})"
 
+# %% ../nbs/02b_tables.ipynb #4413d9b7
 _NO_HEADER = re.compile(r'\s*|"?sep=."?\s*', re.I)  # an empty line, or a hint for Excel
 _EDGES = " \t\n\xa0\ufeff\u200b\u200e\u200f\u202a\u202c\u2060"  # not seen, but copied along
 
@@ -177,6 +178,7 @@ def _fitted(cells, width):
     "The cells of a row without empty ones behind the last column."
     return cells if any(cells[width:]) else cells[:width]
 
+# %% ../nbs/02b_tables.ipynb #30103d65
 def _check_names(file, header):
     "A `DataError` where two columns have one name."
     names = [name.lower() for name in header if name]

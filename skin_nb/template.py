@@ -127,6 +127,7 @@ def _notebook_cell(kind, source, tags, cell_id):
         cell.update(execution_count=None, outputs=[])
     return cell
 
+# %% ../nbs/25b_new_recipe.ipynb #04324677
 def _require_no_namesake(folder, name):
     "A `DataError` where a folder has a notebook of this name."
     for path in folder.glob(f"*_{name}.ipynb"):
