@@ -69,6 +69,22 @@ class Contents:
     passed_over: dict = field(default_factory=lambda: defaultdict(list))  # reason -> places
     problems: list = field(default_factory=list)  # of `Problem`: what should have been read
 
+    def pass_over(self,
+                  reason: str,
+                  path: str,  # absolute
+                  ):
+        "Note a file that is not read."
+        self.passed_over[reason].append(_place(self.root, path))
+
+    def complain(self,
+                 path: str,
+                 found: str,
+                 expected: str,
+                 fix: str,
+                 ):
+        "Note a file that should have been read."
+        self.problems.append(Problem(path, None, found, expected, fix))
+
 # %% ../nbs/02c_folders.ipynb #088b5957
 def list_folder(
     path: str | Path,
@@ -145,97 +161,79 @@ def _place(root, path):
     "A path below the root; both are absolute."
     return os.fspath(path)[len(root):].replace(os.sep, "/").lstrip("/")
 
-# %% ../nbs/02c_folders.ipynb #cab73015
-class _Walk:
-    "A walk through a folder."
-    def __init__(self, root):
-        self.contents = Contents(os.path.abspath(root))
-        self.waiting = [self.contents.root]  # a list and no recursion: folders may be very deep
-        self.seen = set()
-
-    def enter(self, path):
-        status = stat_folder(path)
-        if (status.st_dev, status.st_ino) in self.seen:
-            self.pass_over(ROUND, path)
-            return
-        self.seen.add((status.st_dev, status.st_ino))
-        for entry in list_folder(path):
-            self.look_at(entry, kind_of(entry))
-
-    def look_at(self, entry, kind):
-        if is_system_name(entry.name):
-            self.pass_over(HIDDEN, entry.path)
-        elif kind == "folder":
-            self.look_into(entry)
-        elif kind == "file":
-            self.sort(entry)
-        elif entry.name.lower().endswith(PICTURE_ENDINGS):
-            self.complain(entry.path, kind, "a picture", "Put a copy of the picture there.")
-        else:
-            self.pass_over(NO_PICTURES, entry.path)
-
-    def look_into(self, entry):
-        if MASKS.search(entry.name):
-            for path in files_below(entry.path):
-                self.pass_over(IN_MASKS, path)
-        else:
-            self.waiting.append(entry.path)
-
-    def go(self):
-        "All of it. A folder that can't be entered is a problem, the first one an error."
-        self.enter(self.waiting.pop())
-        while self.waiting:
-            try:
-                self.enter(self.waiting.pop())
-            except DataError as error:
-                self.contents.problems += error.problems
-        self.contents.pictures.sort(key=attrgetter("place"))
-        self.put_masks_aside()
-
-    def put_masks_aside(self):
-        "A picture that is named after another one as its mask is none."
-        places = {p.place for p in self.contents.pictures}
-        masks = {place for place in places
-                 if MASK_NAMES.search(place) and MASK_NAMES.sub("", place) in places}
-        if masks:
-            self.contents.passed_over[BESIDE] += sorted(masks)
-            self.contents.pictures = [p for p in self.contents.pictures if p.place not in masks]
-
-    def sort(self, entry):
-        "A file: a picture, one that can't be read, or none."
-        name = entry.name.lower()
-        ending = os.path.splitext(name)[1]
-        if name.endswith(PICTURE_ENDINGS):
-            self.add(entry, len(ending))
-        elif ending in UNREADABLE_ENDINGS:
-            self.complain(entry.path, f"a picture in a format that isn't read ({ending})",
+# %% ../nbs/02c_folders.ipynb #083ab151
+def _sort(contents, entry):
+    "Put a file where it belongs: a picture, one that can't be read, or none."
+    name = entry.name.lower()
+    ending = os.path.splitext(name)[1]
+    if name.endswith(PICTURE_ENDINGS):
+        _add_picture(contents, entry, len(ending))
+    elif ending in UNREADABLE_ENDINGS:
+        contents.complain(entry.path, f"a picture in a format that isn't read ({ending})",
                           "JPEG, PNG, TIFF, BMP or WebP", UNREADABLE_ENDINGS[ending])
-        elif ending not in TABLE_ENDINGS and is_picture(entry.path):
-            self.add(entry, 0)
-        elif ending not in TABLE_ENDINGS and name not in OWN_FILES:
-            self.pass_over(NO_PICTURES, entry.path)
+    elif ending not in TABLE_ENDINGS and is_picture(entry.path):
+        _add_picture(contents, entry, 0)
+    elif ending not in TABLE_ENDINGS and name not in OWN_FILES:
+        contents.pass_over(NO_PICTURES, entry.path)
 
-    def add(self, entry, ending):
-        place = _place(self.contents.root, entry.path)
-        place = place[:len(place) - ending]
-        self.contents.pictures.append(Picture(entry.path, place))
+def _add_picture(contents, entry, ending):
+    place = _place(contents.root, entry.path)
+    contents.pictures.append(Picture(entry.path, place[:len(place) - ending]))
 
-    def pass_over(self, reason, path):
-        self.contents.passed_over[reason].append(_place(self.contents.root, path))
+# %% ../nbs/02c_folders.ipynb #4037c937
+def _look_at(contents, entry):
+    "Sort an entry; the folders to enter: itself, or none."
+    kind = kind_of(entry)
+    if is_system_name(entry.name):
+        contents.pass_over(HIDDEN, entry.path)
+    elif kind == "file":
+        _sort(contents, entry)
+    elif kind == "folder" and not MASKS.search(entry.name):
+        return [entry.path]
+    elif kind == "folder":
+        for path in files_below(entry.path):
+            contents.pass_over(IN_MASKS, path)
+    elif entry.name.lower().endswith(PICTURE_ENDINGS):
+        contents.complain(entry.path, kind, "a picture", "Put a copy of the picture there.")
+    else:
+        contents.pass_over(NO_PICTURES, entry.path)
+    return []
 
-    def complain(self, path, found, expected, fix):
-        self.contents.problems.append(Problem(path, None, found, expected, fix))
+def _enter(contents, path, seen):
+    "Sort what is in a folder; the folders to enter next."
+    status = stat_folder(path)
+    if (status.st_dev, status.st_ino) in seen:
+        contents.pass_over(ROUND, path)
+        return []
+    seen.add((status.st_dev, status.st_ino))
+    return [deeper for entry in list_folder(path) for deeper in _look_at(contents, entry)]
 
-# %% ../nbs/02c_folders.ipynb #5cc4e910
+# %% ../nbs/02c_folders.ipynb #c7e06f2d
 def look_through(
-    folder: str | Path,
+    folder: str | Path,  # one that can't be entered is a `DataError`; one below it, a problem
 ) -> Contents:
     "All pictures of a folder and of the folders below it, and what is passed over."
-    walk = _Walk(folder)
-    walk.go()
-    contents = walk.contents
+    contents = Contents(os.path.abspath(folder))
+    seen = set()
+    waiting = _enter(contents, contents.root, seen)
+    while waiting:
+        try:
+            waiting += _enter(contents, waiting.pop(), seen)
+        except DataError as error:
+            contents.problems += error.problems
+    contents.pictures.sort(key=attrgetter("place"))
+    _put_masks_aside(contents)
     contents.problems = _joined(contents.problems)
     return contents
+
+def _put_masks_aside(contents):
+    "A picture that is named after another one as its mask is none."
+    places = {p.place for p in contents.pictures}
+    masks = {place for place in places
+             if MASK_NAMES.search(place) and MASK_NAMES.sub("", place) in places}
+    if masks:
+        contents.passed_over[BESIDE] += sorted(masks)
+        contents.pictures = [p for p in contents.pictures if p.place not in masks]
 
 def _joined(problems):
     "Problems that say the same of several files, as one with a count."
