@@ -149,6 +149,15 @@ def _is_log(stream):
     "Whether a stream goes into a file or a pipe, where a bar would draw itself a thousand times."
     return not stream.isatty() and "ipykernel" not in sys.modules
 
+def _write_note(path, state):
+    "What `read_progress` reads; progress is no reason to fail."
+    try:
+        with replacing(path) as tmp:
+            tmp.write_text(json.dumps(state))
+    except OSError:
+        pass
+
+# %% ../nbs/00b_terminal.ipynb #c1b46e5e
 class Progress:
     "A bar for people, lines for a log file, and a note of the stage for a batch run."
     def __init__(self,
@@ -177,7 +186,7 @@ class Progress:
         self._bar = tqdm(total=self.total, desc=self.label, unit=self.unit, initial=self.initial,
                          disable=self._quiet or self._logs, unit_scale=self.unit == "B",
                          file=sys.stderr)
-        self._write_note()
+        self._write()
         return self
 
     def update(self, n: int = 1):
@@ -185,29 +194,23 @@ class Progress:
         self._bar.update(n)
         now = time.time()
         if now - self._noted > .5:
-            self._write_note()
+            self._write()
         if self._logs and now - self._logged > LOG_EVERY:
             self._logged = now
             print(describe_progress(self._state()), file=sys.stderr, flush=True)
 
     def __exit__(self, *error):
         self._bar.close()
-        self._write_note()
+        self._write()
 
     def _state(self):
         return dict(stage=self.label, done=self.done, initial=self.initial, total=self.total,
                     unit=self.unit, began=self._began)
 
-    def _write_note(self):
-        "What `read_progress` reads; progress is no reason to fail."
-        if not self._note or self.total == 0:
-            return
-        self._noted = time.time()
-        try:
-            with replacing(self._note) as tmp:
-                tmp.write_text(json.dumps(self._state()))
-        except OSError:
-            pass
+    def _write(self):
+        if self._note and self.total != 0:
+            self._noted = time.time()
+            _write_note(self._note, self._state())
 
 # %% ../nbs/00b_terminal.ipynb #8a082615
 def read_progress(
