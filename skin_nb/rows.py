@@ -83,7 +83,7 @@ def _mean_recall(recipe):
     return round(sum(recalls) / len(recalls), 4)
 
 _HAM = "HAM10000 notebook, 224 px"
-PUBLISHED = {  # recipe -> figures, all for the task ham10000
+PUBLISHED = {  # recipe -> figures; for the task ham10000 where nothing else is said
     "custom_cnn": dict(accuracy=.6855, macro_f1=.41, weighted_f1=.70, source=_HAM,
                        balanced_accuracy=_mean_recall("custom_cnn")),
     "efficientnet_b0": dict(accuracy=.1098, source=_HAM),
@@ -93,7 +93,9 @@ PUBLISHED = {  # recipe -> figures, all for the task ham10000
     "efficientnet_b1": dict(accuracy=.7259, macro_f1=.66, weighted_f1=.75,
                             source="multi-modal EfficientNetB1, 384 px"),
     "efficientnet_v2s": dict(accuracy=.67, source="EfficientNetV2-S, 224 px"),
-    "inception_resnet_v2": dict(accuracy=.61, source="frozen InceptionResNetV2")}
+    "inception_resnet_v2": dict(accuracy=.61, source="frozen InceptionResNetV2"),
+    "melanoma_efficientnet_b0": dict(auc=.8482, task="melanoma", split="patient",
+                                     source="SIIM-ISIC, 256 px, one fold, after one epoch")}
 
 # %% ../nbs/22b_rows.ipynb #dbce0218
 def result_table(
@@ -286,9 +288,11 @@ def _spread(rows, metric):
 
 def _published_figures(first, published):
     "Published scores as columns, for the rows that they compare with."
-    comparable = first.protocol == "published" and first.task == HAM10000.name
-    figures = published.get(first.recipe, {}) if comparable else {}
-    return {f"published_{name}": figures.get(name) for name in SCORES}
+    figures = published.get(first.recipe, {})
+    same_task = first.task == figures.get("task", HAM10000.name)
+    same_split = first.split == figures.get("split", first.split)
+    comparable = first.protocol == "published" and same_task and same_split
+    return {f"published_{name}": figures.get(name) if comparable else None for name in SCORES}
 
 def _summary(rows, published):
     "One line of the leaderboard, from the rows of one recipe, task, protocol and split."
