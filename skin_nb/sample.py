@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['LAYERS', 'ABSORB', 'GROUND', 'KERATIN', 'LOOKS', 'HAIR', 'PLACES', 'FACTS', 'VERSION', 'SIIM_PLACES', 'BENIGN',
-           'noise', 'step', 'tint', 'Canvas', 'outline', 'canvas', 'places', 'bumps', 'blobs', 'honeycomb', 'network',
-           'globules', 'blotches', 'veil', 'regression', 'streaks', 'cysts', 'comedones', 'fissures', 'vessels',
-           'nests', 'strawberry', 'scale', 'patch', 'lacunae', 'Look', 'Sign', 'sign', 'Person', 'draw_person',
-           'Lesion', 'grow_lesion', 'draw_settings', 'mottle', 'add_layers', 'skin', 'hairs', 'marks', 'camera',
-           'frame', 'photograph', 'draw_lesion', 'show_classes', 'Facts', 'sample_counts', 'sample_table',
-           'write_ham10000', 'in_threads', 'sample_folder', 'siim_table', 'write_siim_isic']
+           'SMALLEST', 'SIIM_VERSION', 'noise', 'step', 'tint', 'Canvas', 'outline', 'canvas', 'places', 'bumps',
+           'blobs', 'honeycomb', 'network', 'globules', 'blotches', 'veil', 'regression', 'streaks', 'cysts',
+           'comedones', 'fissures', 'vessels', 'nests', 'strawberry', 'scale', 'patch', 'lacunae', 'Look', 'Sign',
+           'sign', 'Person', 'draw_person', 'Lesion', 'grow_lesion', 'draw_settings', 'mottle', 'add_layers', 'skin',
+           'hairs', 'marks', 'camera', 'frame', 'photograph', 'draw_lesion', 'show_classes', 'Facts', 'sample_counts',
+           'sample_table', 'write_ham10000', 'in_threads', 'sample_folder', 'siim_table', 'atypical_patients',
+           'own_look', 'write_siim_isic', 'siim_sample_folder']
 
 # %% ../nbs/01_sample.ipynb #f61bf8ed
 import functools
@@ -495,9 +496,10 @@ def grow_lesion(
     rng: np.random.Generator,
     person: Person | None = None,  # None: somebody new
     side: int = 216,  # pixels of the canvas
+    look: Look | None = None,  # what it looks like; None: as its class does
 ) -> Lesion:
     "A new lesion of class `dx`."
-    look = _find_look(dx)
+    look = look or _find_look(dx)
     person = person or draw_person(rng)
     shape = draw_settings(rng, dict(uneven=look.uneven, jagged=look.jagged, edge=look.edge))
     c = canvas(rng, side, **shape)
@@ -964,19 +966,16 @@ SIIM_PLACES = {"torso": .51, "lower extremity": .26, "upper extremity": .15, "he
                "palms/soles": .013, "oral/genital": .007}
 BENIGN = {"unknown": .83, "nevus": .15, "seborrheic keratosis": .008, "lentigo NOS": .006,
           "lichenoid keratosis": .006}
+SMALLEST = 20  # images of a drawn melanoma set
 
-def siim_table(
-    n: int = 300,  # images, 20 or more
-    seed: int = 0,
-) -> pd.DataFrame:  # the eight columns of SIIM-ISIC 2020
-    "The table of a drawn melanoma set: about nine images a patient, a tenth melanoma."
-    if n < 20:
-        raise DataError(Problem("sample", None, f"n={n}", "at least 20 images",
+def _siim_rows(n, seed):
+    "The drawn table, and in a column `atypical` whose moles all look irregular."
+    if n < SMALLEST:
+        raise DataError(Problem("sample", None, f"n={n}", f"at least {SMALLEST} images",
                                 "Ask for more images."))
     rng = np.random.default_rng([seed, 3])
     who = _draw_owners(rng, n)
-    malignant = np.zeros(n, int)
-    malignant[rng.permutation(n)[:n // 10]] = 1
+    malignant = _draw_melanomas(rng, who, n // 10)
     people = _draw_patients(rng, np.bincount(who, malignant) > 0)
     table = people.iloc[who].reset_index(drop=True)
     table["anatom_site_general_challenge"] = _draw_sites(rng, n)
@@ -988,22 +987,51 @@ def siim_table(
     table["target"] = malignant
     return table.iloc[rng.permutation(n)].reset_index(drop=True)
 
+def siim_table(
+    n: int = 300,  # images, 20 or more
+    seed: int = 0,
+) -> pd.DataFrame:  # the eight columns of SIIM-ISIC 2020
+    "The table of a drawn melanoma set: about six images a patient, a tenth melanoma."
+    return _siim_rows(n, seed).drop(columns="atypical")
+
+def atypical_patients(
+    n: int = 300,  # images of the drawn set
+    seed: int = 0,
+) -> list:  # of patient_id
+    "The patients of a drawn melanoma set whose moles all look irregular, none a melanoma."
+    rows = _siim_rows(n, seed)
+    return sorted(set(rows.patient_id[rows.atypical]))
+
 # %% ../nbs/01_sample.ipynb #80469e2e
 def _draw_owners(rng, n):
-    "The number of the patient each of n images belongs to; everybody has two at least."
-    patients = max(5, n // 9)
+    "The number of the patient each of n images belongs to; everybody has three at least."
+    patients = max(5, n // 6)
     shares = rng.dirichlet(np.full(patients, 1.2))
-    images = 2 + rng.multinomial(n - 2 * patients, shares)
+    images = 3 + rng.multinomial(n - 3 * patients, shares)
     return np.repeat(np.arange(patients), images)
 
+def _draw_melanomas(rng, who, melanomas):
+    "(n,) 1 for a melanoma: one a patient, and of a tenth of these patients a second."
+    images = np.bincount(who)
+    carriers = rng.permutation(len(images))[:round(.9 * melanomas)]
+    several = carriers[np.argsort(-images[carriers], kind="stable")]
+    owners = np.r_[carriers, several[:melanomas - len(carriers)]]
+    malignant = np.zeros(len(who), int)
+    for owner in owners:
+        free = np.flatnonzero((who == owner) & (malignant == 0))
+        malignant[rng.choice(free)] = 1
+    return malignant
+
 def _draw_patients(rng, has_melanoma):
-    "Sex and age, a row a patient."
+    "Sex, age and whether the moles are irregular, a row a patient."
     n = len(has_melanoma)
     age = _in_fives(rng.normal(47, 14, n) + 8 * has_melanoma, 15, 90)
     sex = _choose(rng, {"male": .52, "female": .48}, n).astype(object)
     age[rng.integers(n)] = np.nan
     sex[rng.integers(n)] = None
-    return pd.DataFrame(dict(sex=sex, age_approx=age))
+    atypical = np.zeros(n, bool)
+    atypical[rng.permutation(np.flatnonzero(~has_melanoma))[:max(1, n // 4)]] = True
+    return pd.DataFrame(dict(sex=sex, age_approx=age, atypical=atypical))
 
 def _draw_sites(rng, n):
     site = _choose(rng, SIIM_PLACES, n).astype(object)
@@ -1026,9 +1054,50 @@ def _duplicates(rng, table):
     columns = ["image_name_1", "image_name_2"]
     return pd.DataFrame([pairs[k] for k in chosen], columns=columns)
 
+# %% ../nbs/01_sample.ipynb #11c097fe
+def own_look(
+    rng: np.random.Generator,
+    look: Look,
+    spread: float = .25,  # how much of each range is left
+) -> Look:
+    "The look of a class as one person has it."
+    def narrow(value):
+        if not isinstance(value, tuple):
+            return value
+        low, high = value
+        start = low + rng.uniform(0, 1 - spread) * (high - low)
+        stop = start + spread * (high - low)
+        is_count = all(isinstance(v, int) and v > 1 for v in value)
+        return (round(start), round(stop)) if is_count else (start, stop)
+
+    ranges = ("uneven", "jagged", "edge", "melanin", "blood", "blue")
+    shows = []
+    for shown in look.shows:
+        settings = {name: narrow(value) for name, value in shown.settings.items()}
+        shows.append(Sign(shown.structure, float(rng.random() < shown.chance), settings))
+    own = {name: narrow(getattr(look, name)) for name in ranges}
+    return Look(look.says, **own, shows=tuple(shows))
+
 # %% ../nbs/01_sample.ipynb #69bca478
 _DRAWN_AS = {"melanoma": "mel", "unknown": "nv", "nevus": "nv"}  # every other diagnosis: bkl
 
+def _draw_mole(rng, row, person, looks, size):
+    "The picture of one row; `looks`: the person's own, by class."
+    dx = "mel" if row.atypical else _DRAWN_AS.get(row.diagnosis, "bkl")
+    look = looks.get(dx) or own_look(rng, LOOKS[dx])
+    lesion = grow_lesion(dx, rng, person, _canvas_side(size), look)
+    return photograph(lesion, rng, size)[0]
+
+def _draw_moles(rng, rows, images, size):
+    "The pictures of one patient, into a folder."
+    person = draw_person(rng)
+    usual = "mel" if rows.atypical.any() else "nv"
+    looks = {usual: own_look(rng, LOOKS[usual])}
+    for row in rows.itertuples():
+        image = _draw_mole(rng, row, person, looks, size)
+        Image.fromarray(image).save(images / f"{row.image_name}.jpg", quality=92)
+
+# %% ../nbs/01_sample.ipynb #92ad3c89
 def write_siim_isic(
     folder: str | Path,  # created if missing
     n: int = 300,  # images, 20 or more; a tenth of them melanoma, in the published set 1.8 %
@@ -1036,25 +1105,39 @@ def write_siim_isic(
     size: tuple = (240, 180),  # (width, height) in pixels
 ) -> Path:  # the folder
     "Draw a melanoma sample in the published layout of SIIM-ISIC 2020."
-    table = siim_table(n, seed)
+    rows = _siim_rows(n, seed)
+    table = rows.drop(columns="atypical")
     folder = Path(folder)
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     twice = _duplicates(np.random.default_rng([seed, 4]), table)
 
     def draw(group):
-        patient, rows = group
-        rng = np.random.default_rng([seed, 5, int(patient.removeprefix("IP_"))])
-        person = draw_person(rng)
-        for name, diagnosis in zip(rows.image_name, rows.diagnosis):
-            dx = _DRAWN_AS.get(diagnosis, "bkl")
-            lesion = grow_lesion(dx, rng, person, _canvas_side(size))
-            image, _ = photograph(lesion, rng, size)
-            Image.fromarray(image).save(images / f"{name}.jpg", quality=92)
+        patient, moles = group
+        number = int(patient.removeprefix("IP_"))
+        _draw_moles(np.random.default_rng([seed, 5, number]), moles, images, size)
 
-    in_threads(draw, table.groupby("patient_id", sort=False))
+    in_threads(draw, rows.groupby("patient_id", sort=False))
     for original, copy in twice.itertuples(index=False):
         Image.open(images / f"{original}.jpg").save(images / f"{copy}.jpg", quality=85)
     table.to_csv(folder / "train.csv", index=False)
     twice.to_csv(folder / "ISIC_2020_Training_Duplicates.csv", index=False)
     return folder
+
+# %% ../nbs/01_sample.ipynb #6c2904b8
+SIIM_VERSION = 2  # raise it whenever the pictures or the table change
+
+def siim_sample_folder() -> Path:  # a folder in SIIM-ISIC's layout
+    "The embedded melanoma sample: 300 images of 50 patients, drawn on first use."
+    folder = cache_home() / f"sample_siim_isic_{content_key('siim sample', SIIM_VERSION)}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            _draw_siim_once(folder)
+    return folder
+
+def _draw_siim_once(folder):
+    if folder.exists():  # another process drew it while this one waited
+        return
+    with replacing(folder) as tmp:
+        write_siim_isic(tmp)
