@@ -109,6 +109,7 @@ class Trial:
     images: np.ndarray  # (N, size, size, 3) uint8
     folder: Path  # where its files are
     fit: Fit  # of the first fold: model, history, cuts, metadata encoder
+    histories: pd.DataFrame  # of all folds, with a column fold
 
     @property
     def name(self) -> str:
@@ -174,12 +175,11 @@ def run_trial(
     if seed is not None:
         recipe = replace(recipe, seed=seed)
     weights = recipe_weights(recipe, weights)
-    is_sample = table.attrs.get("is_sample", False)
-    recipe, words, note = adapt_recipe(recipe, profile, weights, is_sample)
+    recipe, words, note = adapt_recipe(recipe, profile, weights, table.attrs.get("is_sample"))
     split = "image" if split == "image" else task.group_name
     folder = _trial_folder(recipe, split, Path(out))
     images = decode_images(table, recipe.size)
-    first, parts, rows, predictions = None, None, [], []
+    first, parts, rows, predictions, histories = None, None, [], [], []
     for fold in _choose_folds(recipe, split, folds, profile):
         divided = _split_table(table, split, fold)
         fit = fit_recipe(recipe, divided, images, folder / f"fold{fold}", weights)
@@ -188,12 +188,14 @@ def run_trial(
         rows.append(result_row(recipe, task, split, fold, metrics, fit.seconds, fit.rss_mb,
                                words, note, fit.parameters))
         predictions.append(answers)
+        histories.append(fit.history.assign(fold=fold))
         if first is None:
             first, parts = fit, divided
     if len(predictions) > 1:
         answers = with_task(pd.concat(predictions, ignore_index=True), task)
         metrics = evaluate(answers)
-    trial = Trial(recipe, split, rows, answers, metrics, parts, images, folder, first)
+    trial = Trial(recipe, split, rows, answers, metrics, parts, images, folder, first,
+                  pd.concat(histories, ignore_index=True))
     _save_trial(trial)
     _remove_checkpoints(folder)
     return trial
@@ -202,10 +204,9 @@ def run_trial(
 def _save_trial(trial):
     folder = trial.folder
     write_predictions(folder / "predictions.csv", trial.predictions)
-    records = dict(history=trial.history, confusion=confusion_counts(trial.predictions))
+    records = dict(history=trial.histories, confusion=confusion_counts(trial.predictions))
     for kind, table in records.items():
-        labelled = label_record(table, trial.recipe, task_of(trial.predictions), trial.split,
-                                trial.rows[0]["fold"])
+        labelled = label_record(table, trial.recipe, task_of(trial.predictions), trial.split)
         with replacing(folder / f"{kind}.csv") as tmp:
             labelled.to_csv(tmp, index=False)
     score_figures(trial.predictions, folder / "figures", metrics=trial.metrics)
@@ -296,14 +297,14 @@ def _mean_scores(trial, names):
 
 def trial_table(
     trials: list,  # of `Trial`
-    published: dict | None = None,  # score -> published figure
+    published: dict | None = None,  # score -> published figure; split, if it isn't by image
 ) -> pd.DataFrame:  # a row for the published figures, one a trial, and one for the constant answer
     "Published figures and ours, one row each."
     known = {k: v for k, v in (published or {}).items() if k in SCORES}
     names = [name for name in SCORES if name != "weighted_f1" or name in known]
     rows = []
     if known:
-        rows.append({"": "as its authors say, image", **known})
+        rows.append({"": f"as its authors say, {published.get('split', 'image')}", **known})
     rows += [_mean_scores(t, names) for t in trials]
     rows.append(_constant_answer(trials[0]))
     table = pd.DataFrame(rows, columns=["", "folds", *names, "seconds"])
