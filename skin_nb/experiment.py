@@ -150,6 +150,13 @@ def _trial_folder(recipe, split, out):
         where = f"{recipe.name}_{where}"
     return out / where
 
+def _all_answers(predictions, task, metrics):
+    "The predictions of all folds and their scores; `metrics` are those of the last fold."
+    if len(predictions) == 1:
+        return predictions[0], metrics
+    answers = with_task(pd.concat(predictions, ignore_index=True), task)
+    return answers, evaluate(answers)
+
 def _remove_checkpoints(folder):
     "Everything they were for is saved."
     for file in folder.glob("fold*/*.ckpt.npz"):
@@ -191,9 +198,7 @@ def run_trial(
         histories.append(fit.history.assign(fold=fold))
         if first is None:
             first, parts = fit, divided
-    if len(predictions) > 1:
-        answers = with_task(pd.concat(predictions, ignore_index=True), task)
-        metrics = evaluate(answers)
+    answers, metrics = _all_answers(predictions, task, metrics)
     trial = Trial(recipe, split, rows, answers, metrics, parts, images, folder, first,
                   pd.concat(histories, ignore_index=True))
     _save_trial(trial)

@@ -28,7 +28,7 @@ from .own_data import (
     has_mapping, leave_out, load_class_folders, load_own_table, note_source, note_spellings,
     reader_columns, read_strictly, require_folder, translate)
 from .pictures import open_image
-from .siim import load_siim, siim_tables
+from .siim import load_siim, load_tfrecords, record_files, siim_tables
 from skin_nb.tables import (
     LINE, MAPPING, TABLE_COLUMNS, check_classes, check_groups, check_image_ids, check_people,
     column_named, complain, has_columns, header_of, named_like, read_table, read_text, refuse,
@@ -447,6 +447,8 @@ LAYOUTS = {layout.name: layout for layout in (
            _isic2018_truths, _load_isic2018),
     Layout("siim_isic", "SIIM-ISIC 2020 (a CSV with image_name, patient_id, target and pictures)",
            siim_tables, _without_part(load_siim), parts=False),
+    Layout("tfrecords", "TFRecords of SIIM-ISIC (files such as train00-2071.tfrec)", record_files,
+           _without_part(load_tfrecords), parts=False),
     Layout("ph2", "PH2 (PH2_dataset.txt and pictures)", _ph2_table, _without_part(_load_ph2),
            parts=False),
     Layout("folders", "one folder per class (two at least, named after the classes and not images "
