@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['SIIM_MARKS', 'SIIM_NAMES', 'SIIM_TASK', 'SIIM_COLUMNS', 'RECORD_ENDINGS', 'AGE_JUMP', 'FEWEST_PICTURES',
            'RECORD_WORDS', 'NEEDED_FEATURES', 'record_files', 'siim_tables', 'first_of_linked', 'MissingPictures',
-           'missing_pictures', 'load_siim', 'read_siim_isic', 'record_count', 'load_tfrecords', 'read_tfrecords',
-           'write_tfrecords']
+           'missing_pictures', 'load_siim', 'read_siim_isic', 'read_siim_rows', 'read_duplicates', 'record_count',
+           'load_tfrecords', 'read_tfrecords', 'write_tfrecords']
 
-# %% ../nbs/02e_siim_isic.ipynb #7eb11261
+# %% ../nbs/02e_siim_isic.ipynb #402699b5
 import io
 import os
 import re
@@ -24,8 +24,9 @@ from .core import DataError, Problem, cache_home, content_key, file_stamp, repla
 from .core import require_space
 from .folders import (
     NO_PICTURES, OTHER_PARTS, files_in, folders_in, join_pictures, look_through, picture_name)
-from .own_data import (
-    candidate_tables, fill_lesions, find_files, note_source, read_strictly, translate)
+from skin_nb.own_data import (
+    candidate_tables, fill_lesions, find_files, note_source, read_strictly, require_folder,
+    translate)
 from .pictures import open_image
 from .tables import (
     LINE, check_groups, check_image_ids, check_people, column_named, complain, has_columns,
@@ -33,7 +34,7 @@ from .tables import (
 from .tasks import MELANOMA, task_in_group, with_task
 from .terminal import Progress
 
-# %% ../nbs/02e_siim_isic.ipynb #cd11549f
+# %% ../nbs/02e_siim_isic.ipynb #ef23422c
 SIIM_MARKS = ("image_name", "patient_id", "target")  # columns by which the table is known
 SIIM_NAMES = {  # column there -> here
     "image_name": "image_id", "age_approx": "age", "anatom_site_general_challenge": "localization",
@@ -61,7 +62,7 @@ def _files_of(path):
     except DataError:
         return []
 
-# %% ../nbs/02e_siim_isic.ipynb #22ee6d3b
+# %% ../nbs/02e_siim_isic.ipynb #6094a152
 def siim_tables(
     folder: str | Path,
 ) -> list:  # of str; empty: not this layout
@@ -71,7 +72,7 @@ def siim_tables(
         return []
     return tables
 
-# %% ../nbs/02e_siim_isic.ipynb #cd487b73
+# %% ../nbs/02e_siim_isic.ipynb #39bd30d0
 _FIX_SIIM = "Put a fresh copy of the challenge's train.csv there."
 
 def _siim_cells(file):
@@ -108,7 +109,7 @@ def _one_siim_table(folder):
                    "Move the one that doesn't belong to these pictures out of the folder.")
     return next((found for found in read if "lesion_id" in found[1]), first)
 
-# %% ../nbs/02e_siim_isic.ipynb #a1b0c54e
+# %% ../nbs/02e_siim_isic.ipynb #2cbdbd18
 _TARGETS = {"0": "other", "1": "mel", "0.0": "other", "1.0": "mel", "false": "other", "true": "mel"}
 AGE_JUMP = 30  # years between pictures of one patient; in the published table 20 at most
 _MEL_WORDS = ("melanoma", "mel")
@@ -139,7 +140,7 @@ def _check_answers(file, cells):
         *complain(file, rows, other & ~strange, "target {target} and diagnosis {word!r} for "
                   "{image_id}", "1 with melanoma, 0 with any other diagnosis", _FIX_CELL)]
 
-# %% ../nbs/02e_siim_isic.ipynb #5c9ff8b5
+# %% ../nbs/02e_siim_isic.ipynb #4fd07261
 def _check_patients(file, table):
     "Patients with two sexes, or whose age jumps."
     known = table[table.patient_id != ""]
@@ -157,7 +158,7 @@ def _check_patients(file, table):
                   "patient {patient_id} elsewhere", f"ages {AGE_JUMP} years apart at most",
                   _FIX_CELL)]
 
-# %% ../nbs/02e_siim_isic.ipynb #19651dc1
+# %% ../nbs/02e_siim_isic.ipynb #925db704
 _PAIR = ("image_name_1", "image_name_2")
 
 def first_of_linked(
@@ -176,7 +177,7 @@ def first_of_linked(
         leader[second] = first
     return {name: lead(name) for name in leader}
 
-# %% ../nbs/02e_siim_isic.ipynb #56952707
+# %% ../nbs/02e_siim_isic.ipynb #5039f7f7
 def _pair_files(folder):
     "Files that list duplicates, or are called so."
     return [file for file in candidate_tables(folder) if has_columns(header_of(file), *_PAIR)
@@ -205,7 +206,7 @@ def _read_pairs(folder, images):
     columns = [*_PAIR, LINE, "file"]
     return pd.concat([pd.DataFrame(columns=columns), *found])[columns], problems
 
-# %% ../nbs/02e_siim_isic.ipynb #df0401b4
+# %% ../nbs/02e_siim_isic.ipynb #6893035d
 def _check_pairs(table, pairs):
     "A problem for pairs that have two answers."
     dx = dict(zip(table.image_id, table.dx))
@@ -234,7 +235,7 @@ def _join_lesions(table, pairs):
     first = first_of_linked(zip(pairs[_PAIR[0]].map(lesion), pairs[_PAIR[1]].map(lesion)))
     return table.assign(lesion_id=[first.get(name, name) for name in table.lesion_id])
 
-# %% ../nbs/02e_siim_isic.ipynb #8fe6c48b
+# %% ../nbs/02e_siim_isic.ipynb #8e257229
 FEWEST_PICTURES = 5  # pictures, where others are not there
 
 @dataclass(frozen=True)
@@ -258,7 +259,7 @@ def missing_pictures(
     "The pictures that a table of the challenge names and that were not there."
     return table.attrs.get("missing_pictures", MissingPictures())
 
-# %% ../nbs/02e_siim_isic.ipynb #57a53842
+# %% ../nbs/02e_siim_isic.ipynb #9372e84f
 def _check_pictures(file, table, rest, contents):
     "Complain about pictures as other readers do, except about those that are not there."
     there = table[table.path.notna()]
@@ -271,7 +272,7 @@ def _check_pictures(file, table, rest, contents):
                         f"Check that the pictures in {contents.root} belong to this table.")]
     return join_pictures(file, there, rest, contents)
 
-def _note_missing(table, source, contents, file):
+def _note_missing(table, file, contents):
     "The rows whose pictures are there; the others are named in the table's attributes."
     lacking = table[table.path.isna()]
     kept = table[table.path.notna()].reset_index(drop=True)
@@ -283,7 +284,7 @@ def _note_missing(table, source, contents, file):
         warnings.warn(str(missing))
     return kept
 
-# %% ../nbs/02e_siim_isic.ipynb #ee1f64f4
+# %% ../nbs/02e_siim_isic.ipynb #47e7446e
 def _without_test(folder, file, rest, contents):
     "Pictures without a row, those of the challenge's test part taken off."
     if not rest:
@@ -300,17 +301,16 @@ def _without_test(folder, file, rest, contents):
     places = set(test)
     return [p for p in rest if p.place not in places]
 
-# %% ../nbs/02e_siim_isic.ipynb #1cc10c60
-def load_siim(
-    folder: str | Path,
-) -> tuple:  # (DataFrame, list of `Problem`)
-    "The table of SIIM-ISIC, and what is wrong with it."
+# %% ../nbs/02e_siim_isic.ipynb #36006523
+def _load_rows(folder):
+    "Every row of the table, those without a picture too; the rest of what a reader needs."
     file, cells, problems = _one_siim_table(folder)
     contents = look_through(folder)
     dx = cells.target.str.lower().map(_TARGETS).fillna("other")
+    diagnosis = _words(cells, "diagnosis").replace("", "unknown")
     cells = cells.drop(columns=["dx", "dx_type"], errors="ignore")
     table = translate({}, file, cells.assign(dx=dx))
-    table, matches = find_files(table, contents)
+    table, matches = find_files(table.assign(diagnosis=diagnosis), contents)
     pairs, torn = _read_pairs(folder, set(table.image_id))
     problems += _check_answers(file, cells) + _check_siim_rows(file, table)
     problems += torn + _check_pairs(table, pairs)
@@ -319,22 +319,53 @@ def load_siim(
     problems += _check_pictures(file, table, rest, contents)
     table = fill_lesions(table, aloud=False)
     table = _join_lesions(_join_people(table, pairs), pairs)
-    table = with_task(typed(table), SIIM_TASK)
-    return _note_missing(table, file, contents, file), problems
+    return with_task(typed(table), SIIM_TASK), contents, file, problems
 
 def _check_siim_rows(file, table):
     "Everything wrong with ids, ages and sexes."
     problems = check_image_ids(file, table) + check_groups(file, table, "patient_id")
     return problems + check_people(file, table) + _check_patients(file, table)
 
-# %% ../nbs/02e_siim_isic.ipynb #6d70986c
+def load_siim(
+    folder: str | Path,
+) -> tuple:  # (DataFrame, list of `Problem`)
+    "The table of SIIM-ISIC, and what is wrong with it."
+    table, contents, file, problems = _load_rows(folder)
+    return _note_missing(table, file, contents), problems
+
+# %% ../nbs/02e_siim_isic.ipynb #32dff8c7
 def read_siim_isic(
     folder: str | Path,  # holds train.csv and, in it or in folders below, some of the pictures
 ) -> pd.DataFrame:  # columns as `read_ham10000`, and patient_id; dx is other or mel
     "Read SIIM-ISIC 2020; a `DataError` lists all that is wrong, missing pictures are counted."
     return read_strictly(load_siim, folder)
 
-# %% ../nbs/02e_siim_isic.ipynb #599cfc7d
+def read_siim_rows(
+    folder: str | Path,  # as for `read_siim_isic`
+) -> pd.DataFrame:  # the same, and diagnosis; every row of the table, path None without a picture
+    "The whole table of SIIM-ISIC, for questions that need no pictures."
+    require_folder(folder)
+    table, _, _, problems = _load_rows(folder)
+    if problems:
+        raise DataError(*problems)
+    return table.drop(columns=LINE)
+
+# %% ../nbs/02e_siim_isic.ipynb #52863ae7
+def read_duplicates(
+    folder: str | Path,  # as for `read_siim_isic`
+) -> pd.DataFrame:  # image_name_1, image_name_2; bool same_patient, same_target
+    "The listed pairs of duplicates whose pictures the table names, and whether they agree."
+    _, cells, _ = _one_siim_table(folder)
+    cells = cells.assign(image_id=[picture_name(name) for name in cells.image_id])
+    cells = cells.drop_duplicates("image_id").set_index("image_id")
+    pairs, _ = _read_pairs(folder, set(cells.index))
+    same = {}
+    for column, name in ("patient_id", "same_patient"), ("target", "same_target"):
+        a, b = [pairs[c].map(cells[column]) for c in _PAIR]
+        same[name] = (a == b).to_numpy(bool)
+    return pairs[[*_PAIR]].assign(**same).reset_index(drop=True)
+
+# %% ../nbs/02e_siim_isic.ipynb #98100e74
 RECORD_WORDS = {  # column -> its words by code; -1: not known
     "sex": ("male", "female"),
     "anatom_site_general_challenge": ("head/neck", "upper extremity", "lower extremity", "torso",
@@ -355,7 +386,7 @@ def record_count(
     found = _COUNT_IN_NAME.search(os.path.basename(path))
     return int(found[1]) if found else None
 
-# %% ../nbs/02e_siim_isic.ipynb #853d22ed
+# %% ../nbs/02e_siim_isic.ipynb #85e9eef6
 def _records(file):
     "Yield every record of a file; a `DataError` where it is torn."
     import tensorflow as tf
@@ -386,7 +417,7 @@ def _features(file, n, record):
             found[name] = values[0]
     return found
 
-# %% ../nbs/02e_siim_isic.ipynb #68968286
+# %% ../nbs/02e_siim_isic.ipynb #e5a5a92a
 def _check_features(file, n, features):
     "A `DataError` where a record lacks what a picture of the challenge has."
     lacking = [name for name in NEEDED_FEATURES if name not in features]
@@ -418,7 +449,7 @@ def _word(file, n, column, code):
                "The file numbers its words in another way: use the pictures and train.csv.")
     return words[code] if code >= 0 else ""
 
-# %% ../nbs/02e_siim_isic.ipynb #ac34d993
+# %% ../nbs/02e_siim_isic.ipynb #697cd2cf
 def _record_row(file, n, features):
     "The cells of a record in the columns of the published table."
     _check_features(file, n, features)
@@ -437,7 +468,7 @@ def _record_row(file, n, features):
                 benign_malignant=("", "benign", "malignant")[target + 1])
     return {c: row[c] for c in SIIM_COLUMNS}
 
-# %% ../nbs/02e_siim_isic.ipynb #429f1bb9
+# %% ../nbs/02e_siim_isic.ipynb #b671ef45
 @dataclass
 class _Unpacked:
     "What has come out of TFRecords so far."
@@ -483,7 +514,7 @@ def _unpack_file(unpacked, file, progress):
                                          f"{told:,}, as its name says" if told else "records",
                                          _FETCH_RECORDS))
 
-# %% ../nbs/02e_siim_isic.ipynb #99bab66d
+# %% ../nbs/02e_siim_isic.ipynb #a8e31f95
 def _grouped(problems, most=3):
     "Problems of one kind and file as one with a count."
     kinds = {}
@@ -511,7 +542,7 @@ def _unpack(folder, files, place):
     for pairs in _pair_files(folder):
         shutil.copy(pairs, place / f"duplicates_{os.path.basename(pairs)}")
 
-# %% ../nbs/02e_siim_isic.ipynb #4fad3d05
+# %% ../nbs/02e_siim_isic.ipynb #2259f46b
 def _unpacked_folder(folder, files):
     "The folder in the cache that holds what the files hold, unpacked on first use."
     stamps = [file_stamp(file) for file in [*files, *_pair_files(folder)]]
@@ -537,7 +568,7 @@ def _training_records(folder):
     test = [file for file in files if _TEST_RECORDS.match(os.path.basename(file))]
     return [file for file in files if file not in test] or files, test
 
-# %% ../nbs/02e_siim_isic.ipynb #7aacdd4f
+# %% ../nbs/02e_siim_isic.ipynb #d84023cf
 def load_tfrecords(
     folder: str | Path,
 ) -> tuple:  # (DataFrame, list of `Problem`)
@@ -569,7 +600,7 @@ def read_tfrecords(
     "Read TFRecords of SIIM-ISIC, unpacked once into the cache; a `DataError` lists what is wrong."
     return read_strictly(load_tfrecords, folder)
 
-# %% ../nbs/02e_siim_isic.ipynb #68474a11
+# %% ../nbs/02e_siim_isic.ipynb #e04fc198
 _PATIENT = re.compile(r"IP_(\d{7,18})")
 _OTHER_WORDS = "Records of this schema know the words of SIIM-ISIC only."
 
@@ -614,7 +645,7 @@ def _record_columns(table, diagnoses):
         diagnosis=_diagnosis_codes(table, diagnoses),
         target=(table.dx == "mel").astype(int).to_numpy()))
 
-# %% ../nbs/02e_siim_isic.ipynb #8722b2f6
+# %% ../nbs/02e_siim_isic.ipynb #e37f536b
 def _shard_numbers(table, shards):
     "(N,) the file of each row, whole patients in one."
     if not np.isscalar(shards):
@@ -652,7 +683,7 @@ def _example(image, name, numbers):
                  for key, value in numbers.items()}
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
-# %% ../nbs/02e_siim_isic.ipynb #cdad537d
+# %% ../nbs/02e_siim_isic.ipynb #7fa6c018
 def _write_shard(folder, shard, table, numbers, size, quality, progress):
     "Write one file of TFRecords."
     import tensorflow as tf
