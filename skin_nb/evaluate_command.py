@@ -30,6 +30,10 @@ EVALUATE_OPTIONS = {
     "unlabelled": dict(
         action="store_true",
         help="the folder holds pictures without labels: write the model's answers, score nothing"),
+    "home": dict(
+        metavar="DIR",
+        help='labelled folder of the place that the model was made for, or "sample": says what is '
+             "different here, how many pictures are like none there, what a few labels repair"),
     "out": dict(
         metavar="DIR",
         help="where metrics, predictions, submission and figures go; by default evaluation/ beside "
@@ -240,11 +244,14 @@ def _evaluate(arguments):
     with notes_for_people():
         found = find_data(arguments.data, layout=arguments.layout, part=arguments.part)
         table, left_out = read_for_model(info, found)
+        home = _home_table(arguments)
         p, seen = _ask(model, table)
-    from skin_nb.predictions import predictions_table
-    predictions = predictions_table(table, p)
+        from skin_nb.predictions import predictions_table
+        predictions = predictions_table(table, p)
+        away = _compare_home(home, model, table, add_validation(predictions, valid))
     scored = _score(predictions, seen, valid)
     record = dict(model=str(model), data=arguments.data, left_out=left_out.to_dict(), **scored)
+    record.update(away)
     aside = set_evaluation_aside(out)
     write_json(out / "metrics.json", record)
     files = _write_predictions(out, predictions)
@@ -252,6 +259,7 @@ def _evaluate(arguments):
     shown = predictions[_not_seen(seen)] if honest else predictions
     _draw_figures(out, table, shown, scored["metrics_not_seen"] or scored["metrics"])
     _print_results(found.table, left_out, info, scored)
+    _print_away(away)
     written = f"metrics.json, {', '.join(files)} and figures/ in {out}"
     print(printable(f"{describe_size(table)}; {written}"))
     if aside:
@@ -386,6 +394,84 @@ def _print_results(table, left_out, info, scored):
     print("\n" + describe_scores(scored["metrics"], scored["metrics_not_seen"]))
     print(describe_left_out(left_out))
 
+# %% ../nbs/25c_evaluate.ipynb #100fe4f9
+_LOOKED_AT = 1000  # pictures of a place, evenly over its rows
+
+def _evenly(table):
+    "Row numbers of some pictures, and what ties its pictures together, if that is known."
+    import numpy as np
+    from skin_nb.tasks import group_of
+    rows = np.unique(np.linspace(0, len(table) - 1, _LOOKED_AT).astype(int))
+    column = group_of(table)
+    kind = column if column in table else "image_id"
+    return rows, table[kind].iloc[rows].to_numpy()
+
+def _look_at(model, table):
+    "Measures and features of some pictures of a place, and their groups."
+    with quiet_import():
+        from skin_nb.training import load_model, model_side
+        loaded = load_model(model)
+    from skin_nb.pictures import decode_images
+    from skin_nb.shift import last_features, picture_measures
+    images = decode_images(table, model_side(*loaded))
+    rows, group = _evenly(table)
+    measures = picture_measures(table, images, rows)
+    return measures, last_features(loaded[0], images[rows]), group
+
+# %% ../nbs/25c_evaluate.ipynb #a10e4085
+def _home_table(arguments):
+    "The pictures of home, None without --home; a `DataError` where they can't be compared with."
+    if not arguments.home:
+        return None
+    home = find_data(arguments.home)
+    if home.folder is not None and arguments.data != "sample":
+        if home.folder == absolute_path("--data", arguments.data):
+            refuse_argument("--home", arguments.home, "another folder than --data",
+                            "Leave it out: a place doesn't differ from itself.")
+    if len(home.table) < 20:
+        refuse_argument("--home", f"{len(home.table)} pictures", "twenty at least",
+                        "Name a folder with more.")
+    home.table.attrs["home"] = arguments.home
+    return home.table
+
+def _compare_home(home, model, table, predictions=None):
+    "What is different in a folder, for the record; nothing where home is None."
+    if home is None:
+        return {}
+    from skin_nb.figures import highlighted_class
+    from skin_nb.shift import describe_away, labelled_report, shift_table, strange_share
+    from skin_nb.tasks import task_of
+    at_home, home_x, home_group = _look_at(model, home)
+    here, x, group = _look_at(model, table)
+    shift = shift_table(at_home, here, n_boot=100)
+    strange = None
+    if x is not None:
+        strange = strange_share(home_x, home_group, x, group)
+    labelled = None
+    if predictions is not None and _has_both(predictions, highlighted_class(task_of(predictions))):
+        labelled = labelled_report(predictions)
+    lines = describe_away(shift, strange, labelled)
+    plain = shift.reset_index().to_dict("records")
+    return dict(away=dict(home=home.attrs["home"], shift=plain, strange=strange,
+                          labelled=_plain_numbers(labelled), lines=lines))
+
+def _has_both(predictions, disease):
+    "Whether a folder shows a disease and its absence."
+    of_disease = predictions["dx"][predictions["split"] == "test"] == disease
+    return 0 < of_disease.sum() < len(of_disease)
+
+def _plain_numbers(report):
+    "A report whose numbers JSON can hold."
+    if report is None:
+        return None
+    return {k: v.item() if hasattr(v, "item") else v for k, v in report.items()}
+
+def _print_away(away):
+    if away:
+        print("\nAway from home:")
+        for line in away["away"]["lines"]:
+            print(printable(f"- {line}"))
+
 # %% ../nbs/25c_evaluate.ipynb #7d6e810c
 NO_DIAGNOSIS = "For research and education only: no answer here is a diagnosis."
 
@@ -417,15 +503,18 @@ def _answer(arguments):
     model, info, folder, out = _open(arguments)
     with notes_for_people():
         table = _unlabelled_table(arguments, folder, info)
+        home = _home_table(arguments)
         p, seen = _ask(model, table)
+        away = _compare_home(home, model, table)
     answers = answer_table(table.image_id, p, tuple(info["task"]["classes"]))
     counts = None if seen is None else count_seen(seen)
     set_evaluation_aside(out)
     with replacing(out / "answers.csv") as tmp:
         answers.to_csv(tmp, index=False)
-    write_json(out / "metrics.json", dict(model=str(model), data=str(folder), seen=counts,
-                                          metrics=None))
+    record = dict(model=str(model), data=str(folder), seen=counts, metrics=None)
+    write_json(out / "metrics.json", {**record, **away})
     _print_answers(table, answers, counts)
+    _print_away(away)
     print(printable(f"answers.csv in {out}"))
     print(NO_DIAGNOSIS)
 

@@ -75,6 +75,21 @@ def test_evaluate_a_melanoma_model(models, evaluated, tmp_path):
     assert not (tmp_path / "out/submission.csv").exists()
 
 
+def test_what_is_different_away_from_home(models, tmp_path, capsys):
+    "With --home both answers, with labels and without, say how the folder differs from home."
+    class_folder(tmp_path / "mine", {"mel": "mel", "nv": "nv", "bkl": "bkl"})
+    asked = ["--model", str(models["seven"]), "--data", str(tmp_path / "mine"), "--home", "sample"]
+    assert evaluate_command([*asked, "--out", str(tmp_path / "scored")]) == 0
+    said = capsys.readouterr().out
+    away = json.loads((tmp_path / "scored/metrics.json").read_text())["away"]
+    assert all(f"- {line}" in said for line in away["lines"])
+    assert 0 <= away["strange"]["strange"] < .5  # the folder is cut from the sample
+    assert away["labelled"]["sick"] == 6 and away["labelled"]["chosen_on"] == "test"
+    assert evaluate_command([*asked, "--unlabelled", "--out", str(tmp_path / "answered")]) == 0
+    record = json.loads((tmp_path / "answered/metrics.json").read_text())
+    assert record["away"]["labelled"] is None and record["away"]["shift"] == away["shift"]
+
+
 def test_pictures_without_labels_are_answered(models, tmp_path, capsys):
     import pandas as pd
     class_folder(tmp_path / "mine", {"mel": "mel", "nv": "nv"})
