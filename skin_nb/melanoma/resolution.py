@@ -6,7 +6,7 @@
 __all__ = ['PictureCost', 'picture_cost', 'Phase', 'plans_between', 'phase_rows', 'phase_recipe', 'plan_table', 'run_plan',
            'run_plans', 'compare_seeds', 'seed_scores', 'compare_plans', 'describe_difference', 'plot_plans']
 
-# %% ../../nbs/44_progressive_resolution.ipynb #61f9907b
+# %% ../../nbs/44_progressive_resolution.ipynb #69559a25
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..recipe import Recipe
 from ..tasks import COLOURS, task_of, with_task
 from ..training import fit_recipe
 
-# %% ../../nbs/44_progressive_resolution.ipynb #a13b94a2
+# %% ../../nbs/44_progressive_resolution.ipynb #fff695c5
 @dataclass(frozen=True)
 class PictureCost:
     "What a picture costs at one size, in billions of operations."
@@ -45,12 +45,12 @@ def picture_cost(
     frozen = (1 - stage.remaining) * gflops * recipe.views.count
     return PictureCost(size, frozen, 3 * stage.remaining * gflops, stage.kb)
 
-# %% ../../nbs/44_progressive_resolution.ipynb #c652b23d
+# %% ../../nbs/44_progressive_resolution.ipynb #fa9d0cb2
 @dataclass(frozen=True)
 class Phase:
     "A round of training at one size."
     size: int  # pixels
-    share: float  # of the budget, 0..1
+    share: float  # of what is left for training, 0..1
 
 def plans_between(
     small: int,  # pixels
@@ -63,14 +63,14 @@ def plans_between(
 def phase_rows(
     cost: PictureCost,
     images: int,  # of the training part
-    gflops: float,  # that the phase may take
+    gflops: float,  # for its steps
 ) -> tuple:  # (epochs, rows an epoch)
     "How long a phase lasts; a `DataError` where the budget is gone before the first step."
-    rows = int((gflops - images * cost.once) / cost.step)
+    rows = int(gflops / cost.step)
     if rows < 1:
         raise DataError(Problem("plan", None, f"{gflops:,.0f} billion operations for a phase",
-                                f"more than the frozen part takes at {cost.size} px "
-                                f"({images * cost.once:,.0f})", "Ask for more epochs."))
+                                f"a step's {cost.step:.2g} at {cost.size} px, beside the frozen "
+                                "part", "Ask for more epochs."))
     epochs = ceil(rows / images)
     return epochs, rows // epochs
 
@@ -85,7 +85,7 @@ def phase_recipe(
     return replace(recipe, name=f"{recipe.name}_{size}", size=size, stages=(stage,),
                    rows=replace(recipe.rows, per_epoch=rows))
 
-# %% ../../nbs/44_progressive_resolution.ipynb #47b9ead2
+# %% ../../nbs/44_progressive_resolution.ipynb #40860b7d
 def plan_table(
     plans: dict,  # name -> phases
     costs: dict,  # size -> `PictureCost`
@@ -97,14 +97,15 @@ def plan_table(
     budget = images * (largest.once + epochs * largest.step)
     rows = []
     for name, phases in plans.items():
+        left = budget - images * sum(costs[phase.size].once for phase in phases)
         for phase in phases:
             cost = costs[phase.size]
-            n, each = phase_rows(cost, images, phase.share * budget)
+            n, each = phase_rows(cost, images, phase.share * left)
             used = images * cost.once + n * each * cost.step
             rows.append(dict(plan=name, size=phase.size, epochs=n, rows=each, gflops=used))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/44_progressive_resolution.ipynb #99429115
+# %% ../../nbs/44_progressive_resolution.ipynb #ea83ffab
 def run_plan(
     recipe: Recipe,
     phases: pd.DataFrame,  # rows of `plan_table` of one plan: size, epochs, rows
@@ -145,7 +146,7 @@ def run_plans(
             answers[plan].append(with_task(joined, task_of(table)))
     return answers
 
-# %% ../../nbs/44_progressive_resolution.ipynb #8491d537
+# %% ../../nbs/44_progressive_resolution.ipynb #49f310e0
 def _mean_area(tables, split):
     "The mean AUC of several tables as a function of weights (n, b), and their groups."
     arrays = [split_arrays(t, split) for t in tables]
@@ -178,7 +179,7 @@ def compare_seeds(
     lo, hi = np.nanquantile(drawn["ours"] - drawn["theirs"], [.025, .975]).tolist()
     return {**value, "difference": value["ours"] - value["theirs"], "lo": lo, "hi": hi}
 
-# %% ../../nbs/44_progressive_resolution.ipynb #b6f7c983
+# %% ../../nbs/44_progressive_resolution.ipynb #99f87736
 def seed_scores(
     tables: list,  # predictions, one a seed
     split: str = "test",
@@ -213,7 +214,7 @@ def describe_difference(
         return f"{what} is worse than {reference} ({interval})"
     return f"no difference between {what} and {reference} is shown ({interval})"
 
-# %% ../../nbs/44_progressive_resolution.ipynb #92ec5fb7
+# %% ../../nbs/44_progressive_resolution.ipynb #97d28a6c
 def plot_plans(
     result: pd.DataFrame,  # from `compare_plans`
     reference: str,  # the plan that was compared with
