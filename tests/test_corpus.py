@@ -7,10 +7,11 @@ from bad_archives import ARCHIVES
 from bad_arguments import ARGUMENTS
 from bad_models import MODELS
 from bad_pictures import PICTURES
+from bad_siim import SIIM
 from bad_tables import TABLES
 from skin_nb.core import DataError
 
-CORPUS = [*TABLES, *PICTURES, *ARCHIVES, *MODELS, *ARGUMENTS]
+CORPUS = [*TABLES, *SIIM, *PICTURES, *ARCHIVES, *MODELS, *ARGUMENTS]
 
 
 def snapshot(folder):

@@ -1,0 +1,157 @@
+"SIIM-ISIC: patients stay together, missing pictures are counted, TFRecords come back as they went."
+import os
+import warnings
+from pathlib import Path
+import pandas as pd
+import pytest
+from bad_siim import pair, rows, set_cell, siim
+from skin_nb.core import DataError
+from skin_nb.preparation import FOLDS, PARTS, deal_folds, fold_report, split_by_lesion
+from skin_nb.readers import describe_reading, passed_over, read_any, survey
+from skin_nb.sample import atypical_patients, siim_sample_folder
+from skin_nb.siim import (
+    missing_pictures, read_duplicates, read_siim_isic, read_siim_rows, read_tfrecords, write_tfrecords)
+
+
+def quietly(read, *arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return read(*arguments)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return read_siim_isic(siim_sample_folder())
+
+
+@pytest.fixture(scope="module")
+def published():
+    "The challenge's folder beside HAM10000."
+    folder = Path(os.environ.get("SKIN_NB_DATA", "")).parent / "siim_isic"
+    if not os.environ.get("SKIN_NB_DATA") or not folder.is_dir():
+        pytest.skip("no folder siim_isic beside the one that SKIN_NB_DATA names")
+    return folder
+
+
+def assert_no_patient_crosses(table):
+    tested = pd.Series(0, table.index)
+    for fold in range(FOLDS):
+        parts = split_by_lesion(table, fold)
+        assert parts.groupby("patient_id").split.nunique().max() == 1
+        assert set(parts.split) == set(PARTS) and set(parts.dx[parts.split == "valid"]) == {"mel", "other"}
+        tested += parts.split == "test"
+    assert (tested == 1).all()
+
+
+def test_no_patient_of_the_sample_crosses(sample):
+    assert_no_patient_crosses(sample)
+
+
+def test_no_patient_of_the_published_table_crosses(published):
+    table = quietly(read_siim_rows, published)
+    assert len(table) == 33126 and (table.dx == "mel").sum() == 584 and table.patient_id.nunique() == 2056
+    assert_no_patient_crosses(table)
+    held = fold_report(table, deal_folds(table))
+    assert held.mel.max() - held.mel.min() <= 1 and held.patients.max() - held.patients.min() <= 2
+    assert (table.groupby("lesion_id").patient_id.nunique() == 1).all()
+
+
+def test_published_duplicates_agree(published):
+    pairs = read_duplicates(published)
+    assert len(pairs) == 425 and pairs.same_patient.all() and pairs.same_target.all()
+
+
+def test_atypical_patients_have_no_melanoma_and_carriers_have_other_moles(sample):
+    atypical = set(atypical_patients())
+    carriers = set(sample.patient_id[sample.dx == "mel"])
+    assert len(carriers) >= 25 and len(atypical) >= 10 and not carriers & atypical
+    assert ((sample.dx == "other").groupby(sample.patient_id).sum() >= 2).all()
+
+
+def test_missing_pictures_are_named_everywhere(tmp_path):
+    siim(tmp_path, pictures=7)
+    with pytest.warns(UserWarning, match="pictures not there: 5, 1 of them melanomas, such as ISIC_007"):
+        table = read_any(tmp_path)
+    assert len(table) == 7 and missing_pictures(table).names == tuple(f"ISIC_{i:03}" for i in range(7, 12))
+    assert missing_pictures(table.copy()) == missing_pictures(table)
+    assert passed_over(table) == [str(missing_pictures(table))]
+    readable, problems = quietly(survey, tmp_path)
+    assert problems == [] and len(readable) == 7
+
+
+def test_pictures_of_the_test_part_are_passed_over(tmp_path):
+    siim(tmp_path, more=["ISIC_100.jpg"])
+    (tmp_path / "test.csv").write_text("image_name,patient_id\nISIC_100,IP_9\n")
+    table = read_any(tmp_path)
+    assert len(table) == 12 and passed_over(table) == ["passed over: pictures of other parts: 1, such as images/ISIC_100"]
+
+
+def test_names_of_files_and_lesions_of_the_later_table(tmp_path):
+    siim(tmp_path, lambda t: t.assign(image_name=t.image_name + ".dcm", lesion_id=[f"IL_{i // 2}" for i in range(12)]),
+         pairs=pair("ISIC_000", "ISIC_008"))
+    table = read_any(tmp_path)
+    lesion = table.set_index("image_id").lesion_id
+    assert lesion.nunique() == 5 and lesion["ISIC_000"] == lesion["ISIC_009"] == "IL_0"
+
+
+def test_a_pair_of_two_patients_makes_them_one(tmp_path):
+    siim(tmp_path, pairs=pair("ISIC_001", "ISIC_011"))
+    with pytest.warns(UserWarning, match="1 pairs of duplicates belong to two patients"):
+        table = read_any(tmp_path)
+    owner = table.set_index("image_id").patient_id
+    assert owner.nunique() == 3 and owner["ISIC_000"] == owner["ISIC_009"] == "IP_0000000"
+
+
+def test_gaps_are_gaps(tmp_path):
+    siim(tmp_path, lambda t: t.assign(sex="", age_approx="NA", anatom_site_general_challenge=""))
+    table = read_any(tmp_path)
+    assert table.age.isna().all() and set(table.sex) == set(table.localization) == {"unknown"}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKIN_NB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_records_come_back_and_are_unpacked_once(tmp_path, cache, capsys):
+    (tmp_path / "set").mkdir()
+    siim(tmp_path / "set", set_cell(2, "age_approx", ""), pairs=pair("ISIC_001", "ISIC_002"))
+    table = read_siim_isic(tmp_path / "set")
+    files = write_tfrecords(table, tmp_path / "records", 32, deal_numbers(table))
+    assert [f.name for f in files] == ["train00-6.tfrec", "train01-6.tfrec"]
+    (tmp_path / "records" / "test00-1.tfrec").write_bytes(b"never opened")
+    back = read_any(tmp_path / "records")
+    assert f"once into {cache}" in capsys.readouterr().err
+    order = dict(by="image_id", ignore_index=True)
+    pd.testing.assert_frame_equal(back.drop(columns="path").sort_values(**order),
+                                  table.drop(columns="path").sort_values(**order))
+    assert describe_reading(back).startswith("layout tfrecords")
+    assert passed_over(back) == ["passed over: files of the test part: 1, such as test00-1.tfrec"]
+    again = read_any(tmp_path / "records")
+    assert list(again.path) == list(back.path) and capsys.readouterr().err == ""
+
+
+def deal_numbers(table):
+    "Patients in turn, by the last digit of their names."
+    return table.patient_id.str[-1].astype(int).to_numpy() % 2
+
+
+def test_records_without_an_answer_are_left_out(tmp_path, cache):
+    import tensorflow as tf
+    from bad_siim import good_records, number, rewritten
+    files = good_records(tmp_path)
+    rewritten(number("target", -1), every=False)(files)
+    with pytest.warns(UserWarning, match="records left out, without an answer: 1"):
+        table = read_tfrecords(tmp_path / "records")
+    assert len(table) == 11 and passed_over(table) == ["left out: rows of class -1 (no answer), with their pictures: 1"]
+    assert tf.io.decode_jpeg(Path(table.path[0]).read_bytes()).shape == (32, 32, 3)
+
+
+def test_a_table_beside_records_is_no_second_layout(tmp_path, cache):
+    from bad_siim import good_records
+    good_records(tmp_path)
+    rows().to_csv(tmp_path / "records" / "train.csv", index=False)
+    assert len(read_any(tmp_path / "records")) == 12
+    with pytest.raises(DataError, match="marks of 2 layouts: siim_isic, tfrecords"):
+        read_any(tmp_path)  # a set of pictures and one of records, one level below
