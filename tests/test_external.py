@@ -1,0 +1,102 @@
+"What is measured about other people's pictures: nothing of theirs gets into a model, and a known cause is found."
+import numpy as np
+import pandas as pd
+import pytest
+from skin_nb.melanoma.external import (
+    Asked, Place, ask_folds, choose_rows, describe_factors, factor_table, recalibration_table,
+    transfer_table, without_classes)
+from skin_nb.readers import read_any
+from skin_nb.sample import sample_folder, siim_sample_folder
+from skin_nb.tasks import as_melanoma, task_of, with_task
+
+
+@pytest.fixture(scope="module")
+def home():
+    table = as_melanoma(read_any(sample_folder()))
+    return Place("home", table.assign(diagnosis="nv"), np.zeros((len(table), 1, 1, 3), "uint8"))
+
+
+@pytest.fixture(scope="module")
+def away():
+    table = read_any(siim_sample_folder())
+    return Place("away", table.assign(diagnosis="nv"), np.zeros((len(table), 1, 1, 3), "uint8"))
+
+
+def invent_features(place, strength, seed=0):
+    "Features of which the first says something of melanoma."
+    x = np.random.default_rng(seed).normal(size=(len(place.table), 8)).astype("float32")
+    x[:, 0] += strength * (place.table.dx == "mel")
+    return x
+
+
+def ask(home, x, **asked):
+    return ask_folds(home, x, lambda parts: asked, [0, 1])
+
+
+def test_labels_of_another_place_have_no_influence(home, away):
+    x, other = invent_features(home, 2), invent_features(away, 2, 1)
+    turned = away.table.assign(dx=away.table.dx.map({"mel": "other", "other": "mel"}))
+    turned = with_task(turned, task_of(away.table))
+    one = ask(home, x, away=Asked(away.table, other))
+    two = ask(home, x, away=Asked(turned, other))
+    assert np.array_equal(one["away"].p_mel, two["away"].p_mel)
+    test = one["away"].query("split == 'test'")
+    assert set(test.image_id) == set("away/" + away.table.image_id)
+    assert not set(test.lesion_id) & set(home.table.lesion_id)
+
+
+def test_a_place_is_scored_on_all_its_pictures_in_every_fold(home, away):
+    answers = ask(home, invent_features(home, 2), away=Asked(away.table, invent_features(away, 1, 1)))
+    assert answers["away"].query("split == 'test'").groupby("fold").size().tolist() == [300, 300]
+    table = transfer_table({"home": answers}, n_boot=50).set_index("scored_at")
+    assert table.auc["home"] > table.auc["away"] > .6  # less to see there
+    assert table.melanomas["away"] == 30 and table.groups["away"] == away.table.patient_id.nunique()
+
+
+def test_what_was_taken_away_is_what_is_named(home, away):
+    "Of two changes, the one that removes what tells melanoma apart is found, the other isn't."
+    x, other = invent_features(home, 3), invent_features(away, 3, 1)
+    without = {"sight": x * ([0] + [1] * 7), "rest": x * ([1] + [0] * 7)}
+
+    def asked(parts):
+        test = (parts.split == "test").to_numpy()
+        part = with_task(home.table[test].reset_index(drop=True), task_of(home.table))
+        variants = {"as it is": x, **without}
+        return {f"home: {name}": Asked(part, v[test]) for name, v in variants.items()}
+
+    table = factor_table(home, away, ask_folds(home, x, asked, [0, 1]), n_boot=100)
+    table = table.set_index("change")
+    assert table.hi["sight"] < -.2 and table.hi["rest"] > -.02
+    said = describe_factors(table.reset_index())
+    assert "sight -" in said and other.shape == (300, 8)
+
+
+def test_leaving_classes_out_is_the_auc_without_them(home):
+    from sklearn.metrics import roc_auc_score
+    answers = ask(home, invent_features(home, 2))["home"]
+    test = answers[answers.split == "test"]
+    kept = np.random.default_rng(0).random(len(test)) < .5
+    found = without_classes(answers, kept, n_boot=20)
+    sick = (test.dx == "mel").to_numpy()
+    assert found["before"] == pytest.approx(roc_auc_score(sick, test.p_mel))
+    rest = kept | sick
+    assert found["after"] == pytest.approx(roc_auc_score(sick[rest], test.p_mel[rest]))
+    assert found["lo"] < found["difference"] < found["hi"]
+
+
+def test_labels_repair_probabilities_that_are_too_low(home, away):
+    answers = ask(home, invent_features(home, 2), away=Asked(away.table, invent_features(away, 2, 1)))
+    low = answers["away"]
+    p = low.p_mel.where(low.split != "test", low.p_mel / 4)
+    low = with_task(low.assign(p_mel=p, p_other=1 - p), task_of(home.table))
+    table = recalibration_table({"home": {"home": answers["home"], "away": low}}, draws=40)
+    of = table[table.how == "at random"].set_index("measure")["median"]
+    gap = (of[["expected_before", "expected_after"]] - of["observed"]).abs()
+    assert gap["expected_after"] < gap["expected_before"] / 2
+    assert of["own_sensitivity"] > of["home_sensitivity"]
+
+
+def test_rows_to_change_hold_every_melanoma(home):
+    rows = choose_rows(home.table, 100)
+    assert len(rows) == 100 and (home.table.dx.iloc[rows] == "mel").sum() == 47
+    assert set(rows) < set(choose_rows(home.table, 200))  # what is cached for few serves many
