@@ -185,7 +185,7 @@ def _pair_files(folder):
             and not has_columns(header_of(file), *SIIM_MARKS)]
 
 def _read_pairs(folder, images):
-    "Pairs of duplicates whose pictures are in the table, with `LINE`; and what is wrong."
+    "Pairs of duplicates with a picture in the table, with `LINE`; and what is wrong."
     found = []
     problems = []
     for file in _pair_files(folder):
@@ -196,7 +196,7 @@ def _read_pairs(folder, images):
         cells, unfit = read_table(file)
         cells = named_like(file, cells, _PAIR, "", "")
         cells = cells.assign(**{c: [picture_name(name) for name in cells[c]] for c in _PAIR})
-        known = cells[_PAIR[0]].isin(images) & cells[_PAIR[1]].isin(images)
+        known = cells[_PAIR[0]].isin(images) | cells[_PAIR[1]].isin(images)
         problems += unfit
         if not known.any():
             problems.append(Problem(file, None, "no pair of pictures that the table names",
@@ -211,7 +211,7 @@ def _check_pairs(table, pairs):
     "A problem for pairs that have two answers."
     dx = dict(zip(table.image_id, table.dx))
     a, b = [pairs[column].map(dx) for column in _PAIR]
-    unlike = pairs[(a != b).to_numpy(bool)]
+    unlike = pairs[(a.notna() & b.notna() & (a != b)).to_numpy(bool)]
     return [Problem(row.file, int(getattr(row, "line")), f"{row.image_name_1} and "
                     f"{row.image_name_2}, one of them a melanoma", "one answer for duplicates",
                     "Correct the target in the table, or remove the pair.")
@@ -221,7 +221,7 @@ def _join_people(table, pairs):
     "The table in which patients that share a lesion are one, with a warning."
     owner = dict(zip(table.image_id, table.patient_id))
     owners = zip(pairs[_PAIR[0]].map(owner), pairs[_PAIR[1]].map(owner))
-    across = [(a, b) for a, b in owners if a != b]
+    across = [(a, b) for a, b in owners if a != b and not pd.isna([a, b]).any()]
     if not across:
         return table
     first = first_of_linked(across)
@@ -232,7 +232,8 @@ def _join_people(table, pairs):
 def _join_lesions(table, pairs):
     "The table in which duplicates share their lesion."
     lesion = dict(zip(table.image_id, table.lesion_id))
-    first = first_of_linked(zip(pairs[_PAIR[0]].map(lesion), pairs[_PAIR[1]].map(lesion)))
+    a, b = [[lesion.get(name, name) for name in pairs[column]] for column in _PAIR]
+    first = first_of_linked(zip(a, b))
     return table.assign(lesion_id=[first.get(name, name) for name in table.lesion_id])
 
 # %% ../nbs/02e_siim_isic.ipynb #8e257229
@@ -359,6 +360,7 @@ def read_duplicates(
     cells = cells.assign(image_id=[picture_name(name) for name in cells.image_id])
     cells = cells.drop_duplicates("image_id").set_index("image_id")
     pairs, _ = _read_pairs(folder, set(cells.index))
+    pairs = pairs[pairs[[*_PAIR]].isin(cells.index).all(axis=1)]
     same = {}
     for column, name in ("patient_id", "same_patient"), ("target", "same_target"):
         a, b = [pairs[c].map(cells[column]) for c in _PAIR]
@@ -696,10 +698,9 @@ def _write_shard(folder, shard, table, numbers, size, quality, progress):
             progress.update()
 
 def _write_pairs(folder, table):
-    "The list of duplicates: each further picture of a lesion with its first."
-    first = table.groupby("lesion_id").image_id.transform("first")
-    again = table.image_id[first != table.image_id]
-    pairs = pd.DataFrame({_PAIR[0]: first[again.index], _PAIR[1]: again})
+    "The list of duplicates: each picture with the one that its lesion is named after."
+    again = table[table.lesion_id != table.image_id]
+    pairs = again[["lesion_id", "image_id"]].set_axis([*_PAIR], axis=1)
     if len(pairs):
         pairs.to_csv(folder / "ISIC_2020_Training_Duplicates.csv", index=False)
 
