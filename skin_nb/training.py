@@ -81,7 +81,7 @@ def _dense_layers(head, x):
         x = layers.Dropout(head.dropout, name="head_dropout")(x)
     return x
 
-# %% ../nbs/21c_training.ipynb #569addd5
+# %% ../nbs/21c_training.ipynb #6886c719
 def _modulate(x, metadata):
     "A vector scaled and shifted by metadata, as far as a gate is open."
     width = x.shape[-1]
@@ -205,7 +205,7 @@ def make_loss(
 
     return keras_loss
 
-# %% ../nbs/21c_training.ipynb #6baebc12
+# %% ../nbs/21c_training.ipynb #5b557be1
 def _begin_with_shares(model, y, n_classes):
     "Make the classes' shares of some rows the answer to every picture."
     counts = np.maximum(np.bincount(y, minlength=n_classes), 1)
@@ -219,7 +219,7 @@ def _begin_with_shares(model, y, n_classes):
         layer.set_weights([kernel, bias])
         bias = np.zeros_like(bias)  # the second of two classifiers adds nothing
 
-# %% ../nbs/21c_training.ipynb #ad55040c
+# %% ../nbs/21c_training.ipynb #f8ec2cf9
 _BINS = 4096
 _FURTHEST = 16.  # logits beyond, either way, share a bin
 
@@ -702,6 +702,10 @@ def _augmented(model, recipe):
     return keras.Model(model.input, out, name="augmented")
 
 # %% ../nbs/21c_training.ipynb #9ca18e34
+def _pictures_at_once(recipe):
+    "How many pictures the whole network looks at while it doesn't train."
+    return 64 if recipe.rows.accumulate == 1 else min(64, recipe.rows.batch)
+
 def train_stage(
     training: Training,
     n: int,  # number of the stage, from 0
@@ -714,7 +718,7 @@ def train_stage(
     batches, drawn = _training_batches(training, part)
     whole = part.reads == "image"
     valid = make_batches(_inputs(part.arrays, part.reads, training.metadata), training.valid,
-                         training.y, batch_size=64 if whole else 256)
+                         training.y, batch_size=_pictures_at_once(recipe) if whole else 256)
     classes = len(training.task.classes)
     loss = recipe.strategy.loss
     keras_loss = make_loss(loss, classes, class_shift(loss, drawn, classes))
@@ -758,7 +762,7 @@ def predict(
     views = training.recipe.views
     if part.reads == "image":
         return predict_images(training.model, training.images, training.rest,
-                              training.metadata, views)
+                              training.metadata, views, _pictures_at_once(training.recipe))
     versions = part.arrays if views.average else part.arrays[:1]
     answers = []
     for array in versions:
