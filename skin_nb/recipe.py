@@ -13,13 +13,13 @@ from .balancing import Loss, Strategy
 from .batches import Views
 from .core import DataError, Problem, Profile
 
-# %% ../nbs/20a_recipe.ipynb #eaeab9bd
+# %% ../nbs/20a_recipe.ipynb #b7da2573
 def _require_word(recipe_part, field, words):
     "A `DataError` where a field has none of the words that are known."
     found = getattr(recipe_part, field)
     if found not in words:
-        known = "one of " + ", ".join(words)
-        raise DataError(Problem("recipe", None, f"{field}={found!r}", known, "Choose one of these."))
+        raise DataError(Problem("recipe", None, f"{field}={found!r}",
+                                "one of " + ", ".join(words), "Choose one of these."))
 
 # %% ../nbs/20a_recipe.ipynb #4374b1f1
 WATCHED = ("val_loss", "val_auc")  # what early stopping may go by
@@ -62,7 +62,7 @@ class Head:
             raise DataError(Problem("recipe", None, f"fusion={self.fusion!r} without metadata",
                                     "units of a metadata branch", "Give the head metadata=32."))
 
-# %% ../nbs/20a_recipe.ipynb #a2d1dbae
+# %% ../nbs/20a_recipe.ipynb #2ee97f31
 @dataclass(frozen=True)
 class Rows:
     "Which rows are trained on."

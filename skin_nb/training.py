@@ -81,7 +81,7 @@ def _dense_layers(head, x):
         x = layers.Dropout(head.dropout, name="head_dropout")(x)
     return x
 
-# %% ../nbs/21c_training.ipynb #6886c719
+# %% ../nbs/21c_training.ipynb #5c7b690d
 def _modulate(x, metadata):
     "A vector scaled and shifted by metadata, as far as a gate is open."
     width = x.shape[-1]
@@ -205,7 +205,7 @@ def make_loss(
 
     return keras_loss
 
-# %% ../nbs/21c_training.ipynb #5b557be1
+# %% ../nbs/21c_training.ipynb #28addd69
 def _begin_with_shares(model, y, n_classes):
     "Make the classes' shares of some rows the answer to every picture."
     counts = np.maximum(np.bincount(y, minlength=n_classes), 1)
@@ -219,7 +219,7 @@ def _begin_with_shares(model, y, n_classes):
         layer.set_weights([kernel, bias])
         bias = np.zeros_like(bias)  # the second of two classifiers adds nothing
 
-# %% ../nbs/21c_training.ipynb #f8ec2cf9
+# %% ../nbs/21c_training.ipynb #562edabd
 _BINS = 4096
 _FURTHEST = 16.  # logits beyond, either way, share a bin
 
@@ -552,11 +552,15 @@ def _take_weights(model, start):
     own = [tuple(w.shape) for w in model.weights]
     theirs = [tuple(w.shape) for w in start.weights]
     if own != theirs:
-        differ = next((pair for pair in zip(theirs, own) if pair[0] != pair[1]), (len(theirs), len(own)))
-        raise DataError(Problem("start", None, f"{start.name} with weights of {differ[0]}",
-                                f"those of {model.name}: {differ[1]}",
-                                "Start with the same backbone and head; a flattened map has a size."))
+        raise DataError(Problem("start", None, f"{start.name}, {_first_apart(theirs, own)}",
+                                f"the weights of {model.name}, {_first_apart(own, theirs)}",
+                                "Start with the same backbone and head, pooled by the average."))
     model.set_weights(start.get_weights())
+
+def _first_apart(shapes, others):
+    "The first of some shapes that another list hasn't in its place."
+    apart = [shape for shape, other in zip(shapes, others) if shape != other]
+    return f"with one of shape {apart[0]}" if apart else f"{len(shapes)} of them"
 
 def _refuse_watch(recipe, task):
     "A `DataError` where early stopping is to watch what isn't measured."

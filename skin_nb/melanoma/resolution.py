@@ -4,25 +4,25 @@
 
 # %% auto #0
 __all__ = ['PictureCost', 'picture_cost', 'Phase', 'plans_between', 'phase_rows', 'phase_recipe', 'plan_table', 'run_plan',
-           'run_plans', 'compare_seeds', 'seed_scores', 'compare_plans', 'describe_difference', 'plot_plans']
+           'over_seeds', 'compare_seeds', 'seed_scores', 'compare_plans', 'describe_difference', 'plot_plans']
 
-# %% ../../nbs/44_progressive_resolution.ipynb #69559a25
+# %% ../../nbs/44_progressive_resolution.ipynb #e83b3ac2
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
+from typing import Callable
 import numpy as np
 import pandas as pd
-from ..core import DataError, Problem, axes, replacing
+from ..core import DataError, Problem, axes
 from ..evaluation import bootstrap_scores, ranking_scores, split_arrays
 from ..networks import network_card
 from ..pictures import decode_images
 from ..predictions import predictions_table
-from ..preparation import split_by_lesion
 from ..recipe import Recipe
 from ..tasks import COLOURS, task_of, with_task
 from ..training import fit_recipe
 
-# %% ../../nbs/44_progressive_resolution.ipynb #fff695c5
+# %% ../../nbs/44_progressive_resolution.ipynb #8475c136
 @dataclass(frozen=True)
 class PictureCost:
     "What a picture costs at one size, in billions of operations."
@@ -45,7 +45,7 @@ def picture_cost(
     frozen = (1 - stage.remaining) * gflops * recipe.views.count
     return PictureCost(size, frozen, 3 * stage.remaining * gflops, stage.kb)
 
-# %% ../../nbs/44_progressive_resolution.ipynb #fa9d0cb2
+# %% ../../nbs/44_progressive_resolution.ipynb #23448fd6
 @dataclass(frozen=True)
 class Phase:
     "A round of training at one size."
@@ -85,7 +85,7 @@ def phase_recipe(
     return replace(recipe, name=f"{recipe.name}_{size}", size=size, stages=(stage,),
                    rows=replace(recipe.rows, per_epoch=rows))
 
-# %% ../../nbs/44_progressive_resolution.ipynb #40860b7d
+# %% ../../nbs/44_progressive_resolution.ipynb #c6562bf8
 def plan_table(
     plans: dict,  # name -> phases
     costs: dict,  # size -> `PictureCost`
@@ -105,7 +105,7 @@ def plan_table(
             rows.append(dict(plan=name, size=phase.size, epochs=n, rows=each, gflops=used))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/44_progressive_resolution.ipynb #ea83ffab
+# %% ../../nbs/44_progressive_resolution.ipynb #4cefbf22
 def run_plan(
     recipe: Recipe,
     phases: pd.DataFrame,  # rows of `plan_table` of one plan: size, epochs, rows
@@ -122,31 +122,20 @@ def run_plan(
         model = fit.model
     return predictions_table(parts, fit.probabilities, fit.rows)
 
-def run_plans(
-    recipe: Recipe,
-    schedules: dict,  # fold -> rows of `plan_table`
-    table: pd.DataFrame,  # from `load_melanoma`
-    seeds,  # of the trainings
-    out: str | Path,
-    weights=None,
-) -> dict:  # plan -> predictions of all folds, one table a seed
-    "Every plan with every seed on every fold."
-    plans = next(iter(schedules.values())).plan.unique()
-    answers = {plan: [] for plan in plans}
-    for plan in plans:
-        for seed in seeds:
-            seeded = replace(recipe, seed=seed)
-            of_folds = []
-            for fold, schedule in schedules.items():
-                where = Path(out) / f"{plan.replace(', ', '_').replace(' ', '_')}_{seed}_{fold}"
-                parts = split_by_lesion(table, fold)
-                of_folds.append(run_plan(seeded, schedule[schedule.plan == plan], parts,
-                                         where, weights))
-            joined = pd.concat(of_folds, ignore_index=True)
-            answers[plan].append(with_task(joined, task_of(table)))
-    return answers
+def over_seeds(
+    train: Callable,  # (seed, fold) -> predictions
+    seeds,
+    folds,
+) -> list:  # predictions of all folds, one table a seed
+    "A training with every seed on every fold."
+    tables = []
+    for seed in seeds:
+        of_folds = [train(seed, fold) for fold in folds]
+        joined = pd.concat(of_folds, ignore_index=True)
+        tables.append(with_task(joined, task_of(of_folds[0])))
+    return tables
 
-# %% ../../nbs/44_progressive_resolution.ipynb #49f310e0
+# %% ../../nbs/44_progressive_resolution.ipynb #be8e5f81
 def _mean_area(tables, split):
     "The mean AUC of several tables as a function of weights (n, b), and their groups."
     arrays = [split_arrays(t, split) for t in tables]
@@ -179,7 +168,7 @@ def compare_seeds(
     lo, hi = np.nanquantile(drawn["ours"] - drawn["theirs"], [.025, .975]).tolist()
     return {**value, "difference": value["ours"] - value["theirs"], "lo": lo, "hi": hi}
 
-# %% ../../nbs/44_progressive_resolution.ipynb #99f87736
+# %% ../../nbs/44_progressive_resolution.ipynb #ac9f99a6
 def seed_scores(
     tables: list,  # predictions, one a seed
     split: str = "test",
@@ -214,7 +203,7 @@ def describe_difference(
         return f"{what} is worse than {reference} ({interval})"
     return f"no difference between {what} and {reference} is shown ({interval})"
 
-# %% ../../nbs/44_progressive_resolution.ipynb #97d28a6c
+# %% ../../nbs/44_progressive_resolution.ipynb #8861d4d5
 def plot_plans(
     result: pd.DataFrame,  # from `compare_plans`
     reference: str,  # the plan that was compared with
