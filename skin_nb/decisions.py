@@ -9,7 +9,7 @@ __all__ = ['DECISION_SCORES', 'SENSITIVITIES', 'COSTS', 'LOG_BINS', 'decision_sc
            'prevalence_calibration', 'log_reliability', 'plot_log_reliability', 'shift_prior', 'estimate_prior',
            'shift_predictions']
 
-# %% ../nbs/22d_decisions.ipynb #6665b0f8
+# %% ../nbs/22d_decisions.ipynb #e02f2c6f
 from functools import partial
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from .evaluation import (
 from .figures import highlighted_class
 from .tasks import COLOURS, task_of, with_task
 
-# %% ../nbs/22d_decisions.ipynb #34199875
+# %% ../nbs/22d_decisions.ipynb #9b4935e0
 DECISION_SCORES = ("sensitivity", "specificity", "precision", "npv")
 
 def decision_scores(
@@ -32,15 +32,16 @@ def decision_scores(
     alarms = on @ weights
     found = (on * sick) @ weights
     ill = np.asarray(sick, float) @ weights
-    total = weights.sum(0)
-    spared = total - ill - (alarms - found)
-    with np.errstate(invalid="ignore"):
-        return dict(sensitivity=(found / ill).T,
-                    specificity=(spared / (total - ill)).T,
-                    precision=(found / alarms).T,
-                    npv=(spared / (total - alarms)).T)
+    return _four_shares(alarms, found, ill, weights.sum(0))
 
-# %% ../nbs/22d_decisions.ipynb #527e18e7
+def _four_shares(alarms, found, ill, total):
+    "The four shares from weights of alarms, right alarms, the ill and all."
+    spared = total - ill - (alarms - found)
+    pairs = ((found, ill), (spared, total - ill), (found, alarms), (spared, total - alarms))
+    with np.errstate(invalid="ignore"):
+        return {name: (a / b).T for name, (a, b) in zip(DECISION_SCORES, pairs)}
+
+# %% ../nbs/22d_decisions.ipynb #3a450daa
 def _interval_columns(name, value, drawn):
     "A score with both ends of its interval; NaN without resamples."
     ends = pd.DataFrame(drawn).quantile([.025, .975]).to_numpy()
@@ -63,7 +64,7 @@ def _judged_rows(predictions, split, disease):
     y, p, group = split_arrays(predictions, split)
     return *disease_score(y, p, task, disease or highlighted_class(task)), group
 
-# %% ../nbs/22d_decisions.ipynb #403cb16e
+# %% ../nbs/22d_decisions.ipynb #252e762b
 def _usual_thresholds(score):
     "Forty thresholds between the lowest and the highest score, evenly spaced as logarithms."
     lowest = max(score.min(), 1e-4)
@@ -87,7 +88,7 @@ def threshold_curve(
     table.insert(1, "alarms", on.mean(1))
     return table
 
-# %% ../nbs/22d_decisions.ipynb #a00b8898
+# %% ../nbs/22d_decisions.ipynb #de5595cc
 def _plain_decades(axis):
     "Plain numbers on a logarithmic axis."
     axis.set_major_formatter("{x:g}")
@@ -100,15 +101,19 @@ def _draw_shares(ax, curve, name):
     "One share over the thresholds, with its band."
     colour, dash = _SCORE_LOOK[name]
     ax.plot(curve.threshold, curve[name], color=colour, ls=dash, lw=2, label=name)
-    ax.fill_between(curve.threshold, curve[f"{name}_lo"], curve[f"{name}_hi"], color=colour,
-                    alpha=.15, lw=0)
+    _draw_band(ax, curve.threshold, curve, name, colour)
+
+def _draw_band(ax, x, table, name, colour):
+    "The interval of a column as a band."
+    ends = table[f"{name}_lo"], table[f"{name}_hi"]
+    ax.fill_between(x, *ends, color=colour, alpha=.15, lw=0)
 
 def _precision_at(curve, sensitivity):
     "What share of the alarms is right where so many of the sick are still found."
-    kept = curve[curve.sensitivity >= sensitivity].tail(1)
+    kept = curve[curve.sensitivity >= sensitivity]
     if kept.empty:
-        return f"No threshold drawn finds {sensitivity:.0%}"
-    row = kept.iloc[0]
+        return f"No threshold finds {sensitivity:.0%}"
+    row = kept.iloc[-1]
     return f"{row.sensitivity:.0%} are found while {row.precision:.0%} of the alarms are right"
 
 def plot_thresholds(
@@ -126,8 +131,9 @@ def plot_thresholds(
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
-# %% ../nbs/22d_decisions.ipynb #d9101d0e
+# %% ../nbs/22d_decisions.ipynb #927b7e9c
 SENSITIVITIES = (.8, .9, .95)
+_POINT = ["asked", "fold", "threshold", "chosen_on", "chosen_sick", "images", "sick", "alarms"]
 
 def _asked_alarms(predictions, sensitivities, disease):
     "For each sensitivity asked for, the alarms on the test part."
@@ -151,10 +157,11 @@ def _points_of(rows, fold, alarms, group, n_boot, seed):
     sick = alarms[0].sick[rows]
     on = np.stack([alarm.on[rows] for alarm in alarms])
     table = _decision_table(sick, on, group[rows], n_boot, seed)
+    thresholds = [alarm.thresholds.get(fold, np.nan) for alarm in alarms]
     return table.assign(fold=str(fold), images=len(sick), sick=int(sick.sum()),
-                        alarms=on.mean(1))
+                        alarms=on.mean(1), threshold=thresholds)
 
-# %% ../nbs/22d_decisions.ipynb #6222de0e
+# %% ../nbs/22d_decisions.ipynb #c8c2d28c
 def operating_points(
     predictions: pd.DataFrame,  # with the split valid; without, `chosen_on` says test
     sensitivities: tuple = SENSITIVITIES,  # asked for, 0..1
@@ -168,24 +175,25 @@ def operating_points(
     alarms = _asked_alarms(predictions, sensitivities, disease)
     _, _, group = split_arrays(predictions)
     fold = predictions["fold"][predictions["split"] == "test"].to_numpy()
-    tables = []
-    for f in np.unique(fold):
-        table = _points_of(fold == f, f, alarms, group, n_boot, seed)
-        chosen = _chosen_on(predictions, alarms[0], f)
-        tables.append(table.assign(asked=sensitivities, chosen_sick=chosen,
-                                   threshold=[alarm.thresholds[f] for alarm in alarms]))
-    known = ~np.isnan(alarms[0].on)  # a fold without sick in validation has no threshold
-    if not known.any():
-        known[:] = True
-    every = _points_of(known, "all", alarms, group, n_boot, seed)
-    chosen = sum(table.chosen_sick.iloc[0] for table in tables)
-    tables.append(every.assign(asked=sensitivities, chosen_sick=chosen, threshold=np.nan))
-    points = pd.concat(tables, ignore_index=True).assign(chosen_on=alarms[0].chosen_on)
-    first = ["asked", "fold", "threshold", "chosen_on", "chosen_sick", "images", "sick", "alarms"]
-    ordered = points[[*first, *points.columns.drop(first)]].sort_values("asked", kind="stable")
-    return ordered.reset_index(drop=True)
+    chosen = {f: _chosen_on(predictions, alarms[0], f) for f in np.unique(fold)}
+    points_of = partial(_points_of, alarms=alarms, group=group, n_boot=n_boot, seed=seed)
+    tables = [points_of(fold == f, f).assign(chosen_sick=n) for f, n in chosen.items()]
+    every = points_of(_rows_with_threshold(alarms[0]), "all")
+    tables.append(every.assign(threshold=np.nan, chosen_sick=sum(chosen.values())))
+    points = [table.assign(asked=sensitivities) for table in tables]
+    return _in_order(pd.concat(points).assign(chosen_on=alarms[0].chosen_on))
 
-# %% ../nbs/22d_decisions.ipynb #eb10bda9
+def _rows_with_threshold(alarm):
+    "Rows of folds that have a threshold, which needs sick ones in validation; all, if none has."
+    known = ~np.isnan(alarm.on)
+    return known if known.any() else ~known
+
+def _in_order(points):
+    "Points by what was asked, the columns that say what they are first."
+    ordered = points[[*_POINT, *points.columns.drop(_POINT)]]
+    return ordered.sort_values("asked", kind="stable", ignore_index=True)
+
+# %% ../nbs/22d_decisions.ipynb #04de6147
 def promised_sensitivity(
     n: int,  # sick cases that the threshold is chosen on
     asked: float = .9,  # sensitivity asked for, 0..1
@@ -193,47 +201,58 @@ def promised_sensitivity(
     "What sensitivity to expect of a threshold that was chosen on so many sick."
     from scipy.stats import beta
     m = int(np.ceil(round(asked * n, 9)))
-    reached = beta(m, n + 1 - m)
-    lo, hi = reached.ppf([.025, .975])
-    return dict(n=n, asked=asked, mean=reached.mean(), lo=lo, hi=hi, kept=reached.sf(asked))
+    found = beta(m, n + 1 - m)
+    lo, hi = found.ppf([.025, .975])
+    return dict(n=n, asked=asked, mean=found.mean(), lo=lo, hi=hi, kept=found.sf(asked))
 
-# %% ../nbs/22d_decisions.ipynb #a9b17157
+# %% ../nbs/22d_decisions.ipynb #b8ec26f4
 def promises(
     points: pd.DataFrame,  # from `operating_points`
 ) -> pd.DataFrame:  # asked, folds, kept, expected_kept, chosen_sick, lowest, reached, highest
     "How many folds keep the promise of their threshold, beside how many should."
-    rows = []
-    for asked, of_asked in points.groupby("asked"):
-        folds = of_asked[of_asked.fold != "all"]
-        chances = [promised_sensitivity(n, asked)["kept"] for n in folds.chosen_sick if n]
-        every = of_asked[of_asked.fold == "all"].iloc[0]
-        kept = int((folds.sensitivity >= asked).sum())
-        rows.append(dict(asked=asked, folds=len(folds), kept=kept, expected_kept=sum(chances),
-                         chosen_sick=folds.chosen_sick.median(), lowest=folds.sensitivity.min(),
-                         reached=every.sensitivity, highest=folds.sensitivity.max()))
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_promise(asked, rows) for asked, rows in points.groupby("asked")])
+
+def _promise(asked, rows):
+    "What became of one sensitivity in all folds."
+    folds = rows[rows.fold != "all"]
+    reached = folds.sensitivity
+    chances = [promised_sensitivity(n, asked)["kept"] for n in folds.chosen_sick if n]
+    counts = dict(folds=len(folds), kept=int((reached >= asked).sum()), expected_kept=sum(chances))
+    every = rows.sensitivity[rows.fold == "all"].item()
+    return dict(asked=asked, **counts, chosen_sick=folds.chosen_sick.median(),
+                lowest=reached.min(), reached=every, highest=reached.max())
 
 def describe_points(
     points: pd.DataFrame,  # from `operating_points`
 ) -> str:
     "What thresholds reach and how often they keep their promise, in sentences."
     pooled = points[points.fold == "all"].set_index("asked")
-    lines = []
-    for r in promises(points).itertuples():
-        at = pooled.loc[r.asked]
-        lines.append(
-            f"- {r.asked:.0%} asked for, on {r.chosen_sick:.0f} sick pictures a fold: "
-            f"sensitivity {at.sensitivity:.3f} [{at.sensitivity_lo:.3f}, {at.sensitivity_hi:.3f}], "
-            f"specificity {at.specificity:.3f} [{at.specificity_lo:.3f}, {at.specificity_hi:.3f}], "
-            f"{at.precision:.1%} of the alarms are right. "
-            f"{r.kept} of {r.folds} folds keep the promise ({r.expected_kept:.1f} were to be "
-            f"expected); they reach {r.lowest:.2f} to {r.highest:.2f}.")
+    lines = [f"- {r.asked:.0%} asked for, on {r.chosen_sick:.0f} sick pictures a fold: "
+             f"{_describe_reached(pooled.loc[r.asked])} {_describe_kept(r)}"
+             for r in promises(points).itertuples()]
     return "\n".join(lines)
 
-# %% ../nbs/22d_decisions.ipynb #502aa88c
+def _with_ends(row, name):
+    "A score and its interval in words."
+    return f"{name} {row[name]:.3f} [{row[f'{name}_lo']:.3f}, {row[f'{name}_hi']:.3f}]"
+
+def _describe_reached(row):
+    return (f"{_with_ends(row, 'sensitivity')}, {_with_ends(row, 'specificity')}, "
+            f"{row.precision:.1%} of the alarms are right.")
+
+def _describe_kept(r):
+    return (f"{r.kept} of {r.folds} folds keep the promise ({r.expected_kept:.1f} were to be "
+            f"expected); they reach {r.lowest:.2f} to {r.highest:.2f}.")
+
+# %% ../nbs/22d_decisions.ipynb #3cae5a90
 def _promise_title(points):
     p = promises(points)
     return f"Of {p.folds.sum()} promises {p.kept.sum()} are kept"
+
+def _mark_asked(ax, asked, at):
+    "A dotted line where folds should be, and in words what it is."
+    ax.hlines(asked, at.min() - .5, at.max() + .5, color="0.3", ls=":", lw=1)
+    ax.text(at.mean(), 1.04, f"{asked:.0%} asked for", ha="center", fontsize=9)
 
 def _draw_point(ax, at, row):
     "What was reached in one fold, with its interval, over what could be expected."
@@ -257,16 +276,14 @@ def plot_points(
     for at, row in zip(places, folds.itertuples()):
         _draw_point(ax, at, row)
     for asked, of_asked in folds.groupby("asked"):
-        at = places[of_asked.index]
-        ax.hlines(asked, at.min() - .5, at.max() + .5, color="0.3", ls=":", lw=1)
-        ax.text(at.mean(), 1.04, f"{asked:.0%} asked for", ha="center", fontsize=9)
+        _mark_asked(ax, asked, places[of_asked.index])
     ax.set_xticks(places, folds.fold)
     ax.set(ylim=(min(.4, points.sensitivity_lo.min() - .05), 1.1), xlabel="fold",
            ylabel="sensitivity on the test part\n(line: 95 % interval)")
     ax.set_title(_promise_title(points), loc="left")
     return ax
 
-# %% ../nbs/22d_decisions.ipynb #ab5ec133
+# %% ../nbs/22d_decisions.ipynb #36720f2a
 COSTS = (10, 20, 50, 100, 200, 500)  # of a missed melanoma, in needless biopsies
 
 def decision_cost(
@@ -290,14 +307,15 @@ def cheapest_threshold(
     if not len(score):
         return np.nan
     order = np.argsort(-score, kind="stable")
-    ranked = score[order]
-    change = np.where(sick[order], -k, 1.)
-    total = np.r_[0, change.cumsum()]  # of alarms for the first 0, 1, 2, … pictures
+    best = _costs_of_first(sick[order], score[order], k).argmin()
+    ranked = np.r_[np.inf, score[order], -np.inf]
+    return _between(*ranked[best:best + 2])
+
+def _costs_of_first(sick, ranked, k):
+    "What alarms for the first 0, 1, 2, … pictures cost more than none; infinite within a tie."
+    total = np.r_[0, np.where(sick, -k, 1.).cumsum()]
     apart = np.r_[True, ranked[1:] < ranked[:-1], True]  # equal scores get equal decisions
-    best = np.where(apart, total, np.inf).argmin()
-    above = ranked[best - 1] if best else np.inf
-    below = ranked[best] if best < len(ranked) else -np.inf
-    return _between(above, below)
+    return np.where(apart, total, np.inf)
 
 def _between(above, below):
     "A threshold between two scores, one of which may be infinite."
@@ -307,7 +325,7 @@ def _between(above, below):
         return float(np.nextafter(above, -np.inf))
     return float((above + below) / 2)
 
-# %% ../nbs/22d_decisions.ipynb #166841be
+# %% ../nbs/22d_decisions.ipynb #2623ae30
 def _cost_columns(alarms, k, group, n_boot, seed):
     "Costs of decisions by name with their intervals, as one row."
     sick = next(iter(alarms.values())).sick
@@ -337,21 +355,33 @@ def expected_cost(
     _, _, group = split_arrays(predictions)
     rows = []
     for k in costs:
-        threshold = 1 / (1 + k)
-        rules = dict(formula=threshold, chosen=partial(cheapest_threshold, k=k))
-        alarms = {n: choose_alarm(predictions, "test", disease, r) for n, r in rules.items()}
+        alarms = _cost_alarms(predictions, disease, k)
         share = alarms["formula"].sick.mean()
-        rows.append(dict(k=k, threshold=threshold, everybody=1 - share, nobody=k * share,
+        rows.append(dict(k=k, threshold=1 / (1 + k), everybody=1 - share, nobody=k * share,
                          **_cost_columns(alarms, k, group, n_boot, seed)))
     return pd.DataFrame(rows)
 
-# %% ../nbs/22d_decisions.ipynb #f5a9b477
+def _cost_alarms(predictions, disease, k):
+    "Alarms from the threshold that the price gives, and from the one chosen on validation."
+    rules = dict(formula=1 / (1 + k), chosen=partial(cheapest_threshold, k=k))
+    return {name: choose_alarm(predictions, "test", disease, rule) for name, rule in rules.items()}
+
+# %% ../nbs/22d_decisions.ipynb #3df439fe
 def _cost_title(costs):
     "For which prices the formula's threshold beats both answers that need no model."
-    better = costs[costs.formula_hi < costs[["everybody", "nobody"]].min(axis=1)]
-    if better.empty:
-        return "Nowhere clearly cheaper than a biopsy for everybody or for nobody"
-    return f"Clearly cheaper than both for k from {better.k.min():g} to {better.k.max():g}"
+    k = costs.k[costs.formula_hi < costs[["everybody", "nobody"]].min(axis=1)]
+    if k.empty:
+        return "Nowhere clearly cheaper than biopsies for all or none"
+    return f"Clearly cheaper than both for k from {k.min():g} to {k.max():g}"
+
+_COST_LOOK = dict(formula=(COLOURS[4], "-", "alarm from 1 / (1 + k) on"),
+                  chosen=(COLOURS[5], "--", "threshold chosen on validation"))
+
+def _draw_cost(ax, costs, name):
+    "The cost of one way to decide, with its band."
+    colour, dash, label = _COST_LOOK[name]
+    ax.plot(costs.k, costs[name], color=colour, ls=dash, lw=2, label=label)
+    _draw_band(ax, costs.k, costs, name, colour)
 
 def plot_expected_cost(
     costs: pd.DataFrame,  # from `expected_cost`
@@ -359,12 +389,8 @@ def plot_expected_cost(
 ):  # Matplotlib Axes
     "Mean cost of a picture against the price of a missed melanoma, with 95 % bands."
     ax = axes(ax, (6.4, 4))
-    looks = dict(formula=(COLOURS[4], "-", "alarm from 1 / (1 + k) on"),
-                 chosen=(COLOURS[5], "--", "threshold chosen on validation"))
-    for name, (colour, dash, label) in looks.items():
-        ax.plot(costs.k, costs[name], color=colour, ls=dash, lw=2, label=label)
-        ax.fill_between(costs.k, costs[f"{name}_lo"], costs[f"{name}_hi"], color=colour, alpha=.15,
-                        lw=0)
+    for name in _COST_LOOK:
+        _draw_cost(ax, costs, name)
     ax.plot(costs.k, costs.everybody, color="0.4", ls="-.", label="biopsy for everybody")
     ax.plot(costs.k, costs.nobody, color="0", ls=":", label="for nobody")
     top = 1.3 * costs[["everybody", "formula_hi", "chosen_hi"]].max().max()
@@ -375,7 +401,7 @@ def plot_expected_cost(
     ax.legend(frameon=False)
     return ax
 
-# %% ../nbs/22d_decisions.ipynb #6ffa65f9
+# %% ../nbs/22d_decisions.ipynb #14beb100
 def log_odds(
     p: np.ndarray,  # probabilities
 ) -> np.ndarray:
@@ -419,7 +445,7 @@ def calibration_line(
     found = np.abs(step).max(0) < 1e-4
     return np.where(found, line, np.nan)
 
-# %% ../nbs/22d_decisions.ipynb #e0b28ff4
+# %% ../nbs/22d_decisions.ipynb #59756313
 def _prevalence_scores(sick, p, weights):
     "The numbers of calibration for weighted rows, each (b,)."
     observed = np.asarray(sick, float) @ weights / weights.sum(0)
@@ -446,7 +472,7 @@ def prevalence_calibration(
     table["right"] = [np.nan, table.value["observed"], 1, 0, 1]
     return table
 
-# %% ../nbs/22d_decisions.ipynb #d845ea45
+# %% ../nbs/22d_decisions.ipynb #e1bf2a7a
 LOG_BINS = np.geomspace(1e-4, 1, 13)  # edges, three bins a decade
 
 def log_reliability(
@@ -458,19 +484,25 @@ def log_reliability(
 ) -> pd.DataFrame:  # a row a bin that isn't empty: probability (mean), share, lo, hi, images, sick
     "Share of the sick against their probability, in bins that are even on a logarithmic axis."
     sick, p, group = _judged_rows(predictions, split, disease)
-    which = np.clip(np.digitize(p, LOG_BINS) - 1, 0, len(LOG_BINS) - 2)
-    filled = np.unique(which)
-    members = which == filled[:, None]
+    members = _log_members(p)
     shares = _decision_table(sick, members, group, n_boot, seed)  # of a bin's members, the sick
-    groups = np.array([len(np.unique(group[m])) for m in members])
-    none = shares.precision == 0
     images = members.sum(1)
+    hi = np.where(shares.precision == 0, _rule_of_three(members, group), shares.precision_hi)
     return pd.DataFrame(dict(
-        probability=members @ p / images, share=shares.precision, lo=shares.precision_lo,
-        hi=np.where(none, np.minimum(3 / groups, 1), shares.precision_hi), images=images,
-        sick=members @ sick.astype(int)))
+        probability=members @ p / images, share=shares.precision, lo=shares.precision_lo, hi=hi,
+        images=images, sick=members @ sick.astype(int)))
 
-# %% ../nbs/22d_decisions.ipynb #6b569d59
+def _log_members(p):
+    "Who is in which bin: a row (n,) of bool for each bin that isn't empty."
+    which = np.clip(np.digitize(p, LOG_BINS) - 1, 0, len(LOG_BINS) - 2)
+    return which == np.unique(which)[:, None]
+
+def _rule_of_three(members, group):
+    "The largest share there may be where none was seen, by the number of groups in a bin."
+    groups = np.array([len(np.unique(group[m])) for m in members])
+    return np.minimum(3 / groups, 1)
+
+# %% ../nbs/22d_decisions.ipynb #48fffd40
 def _draw_log_bins(ax, bins, colour, marker, label):
     "Dots with intervals; bins without a case as open triangles."
     seen = bins[bins.share > 0]
@@ -505,10 +537,10 @@ def plot_log_reliability(
     ax.legend(frameon=False, loc="upper left")
     return ax
 
-# %% ../nbs/22d_decisions.ipynb #579755b3
+# %% ../nbs/22d_decisions.ipynb #e6abc739
 def _check_priors(*priors):
-    for prior in priors:
-        if not np.all((np.asarray(prior) > 0) & (np.asarray(prior) < 1)):
+    for prior in map(np.asarray, priors):
+        if (prior <= 0).any() or (prior >= 1).any():
             raise DataError(Problem("prior", None, str(prior), "shares above 0 and below 1",
                                     "Give the share of each class, or of the positive one."))
 
@@ -526,7 +558,7 @@ def shift_prior(
     raised = p * (np.asarray(to) / np.asarray(of))
     return raised / raised.sum(1, keepdims=True)
 
-# %% ../nbs/22d_decisions.ipynb #fc5c65cb
+# %% ../nbs/22d_decisions.ipynb #96a8673e
 def estimate_prior(
     p: np.ndarray,  # (n,) probabilities of the positive class in the new place, or (n, C) of all
     of: float | np.ndarray,  # its share where the model was made, or (C,) shares of all
@@ -534,24 +566,23 @@ def estimate_prior(
 ) -> float | np.ndarray:  # like `of`
     "The share of the classes among new pictures, from a model's answers alone."
     _check_priors(of)
-    share = np.asarray(of, float)
-    for _ in range(steps):
+    share, before = np.asarray(of, float), 0
+    while steps and np.abs(share - before).max() > 1e-9:
         before = share
         share = np.clip(shift_prior(p, of, share).mean(0), 1e-9, 1 - 1e-9)
-        if np.abs(share - before).max() < 1e-9:
-            break
-    return float(share) if share.ndim == 0 else share
+        steps -= 1
+    return share[()]  # a plain number where there is only one
 
-# %% ../nbs/22d_decisions.ipynb #5cd12cbd
-def _class_shares(task, disease, dx, to):
-    "Shares of the classes as they are, and with the disease at another share."
-    of = np.array([(dx == c).mean() for c in task.classes])
-    ill, _ = disease_score(np.arange(len(of)), np.eye(len(of)), task, disease)
-    if not 0 < of[ill].sum() < 1:
+# %% ../nbs/22d_decisions.ipynb #d0f68584
+def _prior_ratios(task, disease, dx, to):
+    "New over old share of each class, with the disease at another share."
+    k = np.arange(len(task.classes))
+    ill, _ = disease_score(k, np.eye(len(k)), task, disease)
+    share = ill[task.codes(dx)].mean()
+    if not 0 < share < 1:
         raise DataError(Problem("predictions", None, f"a validation part that is all {disease}, "
                                 "or has none", "some of both", "Give a share to shift_prior."))
-    scale = np.where(ill, to / of[ill].sum(), (1 - to) / of[~ill].sum())
-    return of, of * scale
+    return np.where(ill, to / share, (1 - to) / (1 - share))
 
 def shift_predictions(
     predictions: pd.DataFrame,  # with the split valid, whose shares are those of the model
@@ -564,9 +595,7 @@ def shift_predictions(
     disease = disease or highlighted_class(task)
     shifted = predictions.copy()
     for _, rows in predictions.groupby("fold"):
-        of, new = _class_shares(task, disease, rows.dx[rows.split == "valid"], to)
-        known = of > 0  # a class that the validation part lacks keeps its probability
-        ratio = np.where(known, new / np.where(known, of, 1), 1)
-        p = rows[task.p_columns].to_numpy() * ratio
+        scale = _prior_ratios(task, disease, rows.dx[rows.split == "valid"], to)
+        p = rows[task.p_columns].to_numpy() * scale
         shifted.loc[rows.index, task.p_columns] = p / p.sum(1, keepdims=True)
     return shifted

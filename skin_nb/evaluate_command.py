@@ -394,7 +394,7 @@ def _print_results(table, left_out, info, scored):
     print("\n" + describe_scores(scored["metrics"], scored["metrics_not_seen"]))
     print(describe_left_out(left_out))
 
-# %% ../nbs/25c_evaluate.ipynb #100fe4f9
+# %% ../nbs/25c_evaluate.ipynb #217cafa3
 _LOOKED_AT = 1000  # pictures of a place, evenly over its rows
 
 def _evenly(table):
@@ -402,9 +402,8 @@ def _evenly(table):
     import numpy as np
     from skin_nb.tasks import group_of
     rows = np.unique(np.linspace(0, len(table) - 1, _LOOKED_AT).astype(int))
-    column = group_of(table)
-    kind = column if column in table else "image_id"
-    return rows, table[kind].iloc[rows].to_numpy()
+    tie = table.get(group_of(table), table.image_id)
+    return rows, tie.iloc[rows].to_numpy()
 
 def _look_at(model, table):
     "Measures and features of some pictures of a place, and their groups."
@@ -418,16 +417,15 @@ def _look_at(model, table):
     measures = picture_measures(table, images, rows)
     return measures, last_features(loaded[0], images[rows]), group
 
-# %% ../nbs/25c_evaluate.ipynb #a10e4085
+# %% ../nbs/25c_evaluate.ipynb #2d0ae572
 def _home_table(arguments):
     "The pictures of home, None without --home; a `DataError` where they can't be compared with."
     if not arguments.home:
         return None
     home = find_data(arguments.home)
-    if home.folder is not None and arguments.data != "sample":
-        if home.folder == absolute_path("--data", arguments.data):
-            refuse_argument("--home", arguments.home, "another folder than --data",
-                            "Leave it out: a place doesn't differ from itself.")
+    if arguments.data in (arguments.home, str(home.folder)):
+        refuse_argument("--home", arguments.home, "another folder than --data",
+                        "Leave it out: a place doesn't differ from itself.")
     if len(home.table) < 20:
         refuse_argument("--home", f"{len(home.table)} pictures", "twenty at least",
                         "Name a folder with more.")
@@ -438,32 +436,30 @@ def _compare_home(home, model, table, predictions=None):
     "What is different in a folder, for the record; nothing where home is None."
     if home is None:
         return {}
-    from skin_nb.figures import highlighted_class
-    from skin_nb.shift import describe_away, labelled_report, shift_table, strange_share
-    from skin_nb.tasks import task_of
+    from skin_nb.shift import describe_away, shift_table, strange_share
     at_home, home_x, home_group = _look_at(model, home)
     here, x, group = _look_at(model, table)
     shift = shift_table(at_home, here, n_boot=100)
     strange = None
     if x is not None:
         strange = strange_share(home_x, home_group, x, group)
-    labelled = None
-    if predictions is not None and _has_both(predictions, highlighted_class(task_of(predictions))):
-        labelled = labelled_report(predictions)
-    lines = describe_away(shift, strange, labelled)
-    plain = shift.reset_index().to_dict("records")
-    return dict(away=dict(home=home.attrs["home"], shift=plain, strange=strange,
-                          labelled=_plain_numbers(labelled), lines=lines))
+    labelled = _labelled(predictions)
+    return dict(away=dict(home=home.attrs["home"], shift=shift.reset_index().to_dict("records"),
+                          strange=strange, labelled=labelled,
+                          lines=describe_away(shift, strange, labelled)))
 
-def _has_both(predictions, disease):
-    "Whether a folder shows a disease and its absence."
-    of_disease = predictions["dx"][predictions["split"] == "test"] == disease
-    return 0 < of_disease.sum() < len(of_disease)
-
-def _plain_numbers(report):
-    "A report whose numbers JSON can hold."
-    if report is None:
+def _labelled(predictions):
+    "What the labels say, in numbers that JSON can hold; None where they can't say anything."
+    from skin_nb.figures import highlighted_class
+    from skin_nb.shift import labelled_report
+    from skin_nb.tasks import task_of
+    if predictions is None:
         return None
+    disease = highlighted_class(task_of(predictions))
+    of_disease = predictions["dx"][predictions["split"] == "test"] == disease
+    if of_disease.nunique() < 2:  # all have it, or nobody
+        return None
+    report = labelled_report(predictions)
     return {k: v.item() if hasattr(v, "item") else v for k, v in report.items()}
 
 def _print_away(away):

@@ -6,10 +6,10 @@
 __all__ = ['RECALIBRATION_DRAWS', 'shades_of_gray', 'colour_moments', 'match_colours', 'crop_middle', 'lose_detail',
            'picture_measures', 'tell_apart', 'shift_table', 'describe_shift', 'Familiar', 'fit_familiar',
            'mahalanobis_distance', 'neighbour_distance', 'strangeness_errors', 'noise_pictures', 'shuffle_tiles',
-           'fit_shift', 'apply_shift', 'recalibration_study', 'summarise_draws', 'strange_share', 'labelled_report',
-           'describe_away', 'last_features']
+           'photographs', 'fit_shift', 'apply_shift', 'recalibration_study', 'summarise_draws', 'strange_share',
+           'labelled_report', 'describe_away', 'last_features']
 
-# %% ../nbs/24e_shift.ipynb #ceba82a0
+# %% ../nbs/24e_shift.ipynb #8ffa1ec6
 from dataclasses import dataclass
 from functools import partial
 import numpy as np
@@ -24,20 +24,18 @@ from .figures import highlighted_class
 from .pictures import open_header
 from .tasks import task_of
 
-# %% ../nbs/24e_shift.ipynb #fec31ec8
+# %% ../nbs/24e_shift.ipynb #be22e3ae
 def shades_of_gray(
     images: np.ndarray,  # (n, h, w, 3) uint8
     p: float = 6,  # exponent of the Minkowski norm, 1 or more
 ) -> np.ndarray:  # (n, h, w, 3) uint8
     "Pictures under white light, as far as it can be told (Finlayson and Trezzi 2004)."
-    pixels = np.asarray(images, "float32")
-    light = ((pixels / 255) ** p).mean((1, 2)) ** (1 / p)
+    light = ((images / np.float32(255)) ** p).mean((1, 2)) ** (1 / p)
     light = np.maximum(light, 1e-6)
-    grey = np.sqrt((light ** 2).mean(1, keepdims=True))
-    gain = (grey / light)[:, None, None]
-    return np.clip(pixels * gain + .5, 0, 255).astype("uint8")
+    gain = np.sqrt((light ** 2).mean(1, keepdims=True)) / light
+    return np.clip(images * gain[:, None, None] + .5, 0, 255).astype("uint8")
 
-# %% ../nbs/24e_shift.ipynb #0df9bdec
+# %% ../nbs/24e_shift.ipynb #1fd5b5b6
 def colour_moments(
     images: np.ndarray,  # (N, h, w, 3) uint8
     most: int = 500,  # pictures looked at, evenly over the rows
@@ -56,7 +54,7 @@ def match_colours(
     moved = (images - of[0]) / np.maximum(of[1], 1e-6) * to[1] + to[0]
     return np.clip(moved + .5, 0, 255).astype("uint8")
 
-# %% ../nbs/24e_shift.ipynb #f5acfea9
+# %% ../nbs/24e_shift.ipynb #0b7b6e9d
 def _resized(images, side):
     "Pictures squeezed to squares of another side."
     from PIL import Image
@@ -83,25 +81,30 @@ def lose_detail(
         return np.asarray(images)
     return _resized(_resized(images, side), images.shape[1])
 
-# %% ../nbs/24e_shift.ipynb #7ff4efb9
+# %% ../nbs/24e_shift.ipynb #a5d71403
 def _corners(grey):
     "Mean brightness of the corners over that of the middle."
     side = grey.shape[1]
-    k = max(1, side // 10)
-    ends = [slice(0, k), slice(side - k, side)]
-    corner = np.mean([grey[:, a, b].mean((1, 2)) for a in ends for b in ends], axis=0)
-    third = slice(side // 3, 2 * side // 3)
-    return corner / np.maximum(grey[:, third, third].mean((1, 2)), 1)
+    edge = np.r_[:side // 10 + 1, -side // 10 - 1:0] % side
+    middle = np.arange(side // 3, 2 * side // 3)
+    return _mean_of(grey, edge) / np.maximum(_mean_of(grey, middle), 1)
+
+def _mean_of(grey, places):
+    "Mean brightness where both row and column are among some places."
+    return grey[:, places][:, :, places].mean((1, 2))
 
 def _looks(images):
     "What pixels say about a block of pictures."
     pixels = np.asarray(images, "float32")
     grey = pixels.mean(3)
-    detail = np.abs(np.diff(grey, axis=1)).mean((1, 2)) + np.abs(np.diff(grey, axis=2)).mean((1, 2))
-    mean = pixels.mean((1, 2))
-    return dict(brightness=grey.mean((1, 2)), contrast=grey.std((1, 2)),
-                warmth=mean[:, 0] - mean[:, 2], greenness=mean[:, 1] - mean.mean(1),
-                detail=detail, corners=_corners(grey))
+    red, green, blue = pixels.mean((1, 2)).T
+    return dict(brightness=grey.mean((1, 2)), contrast=grey.std((1, 2)), warmth=red - blue,
+                greenness=green - (red + green + blue) / 3, detail=_steps(grey),
+                corners=_corners(grey))
+
+def _steps(grey):
+    "How much neighbouring pixels differ, along rows and along columns."
+    return sum(np.abs(np.diff(grey, axis=axis)).mean((1, 2)) for axis in (1, 2))
 
 def picture_measures(
     table: pd.DataFrame,  # path
@@ -117,7 +120,7 @@ def picture_measures(
     width, height = np.array(sizes, float).T
     return looks.assign(width=width, shape=height / width)
 
-# %% ../nbs/24e_shift.ipynb #e0379975
+# %% ../nbs/24e_shift.ipynb #59335adb
 def tell_apart(
     home: np.ndarray,  # (n,) a number for each picture of one set
     away: np.ndarray,  # (m,) the same for another set
@@ -126,16 +129,15 @@ def tell_apart(
     seed: int = 0,
 ) -> tuple:  # area under the ROC curve, 0..1, and both ends of its 95 % interval
     "How well a number tells two sets apart; above .5, it is higher away."
-    is_away = np.r_[np.zeros(len(home), bool), np.ones(len(away), bool)]
-    score = np.r_[home, away]
-    group = np.arange(len(score)) if group is None else group
-
-    def auc(weights):
-        return dict(auc=ranking_scores(is_away, score, weights)[0])
-
-    value = auc(np.ones((len(score), 1)))["auc"].item()
+    is_away = np.repeat([False, True], [len(home), len(away)])
+    auc = partial(_area, is_away, np.r_[home, away])
+    group = np.arange(len(is_away)) if group is None else group
+    value = auc(np.ones((len(is_away), 1)))["auc"].item()
     drawn = bootstrap_scores(auc, group, n_boot, seed)["auc"]
     return value, *np.nanquantile(drawn, [.025, .975])
+
+def _area(is_away, score, weights):
+    return dict(auc=ranking_scores(is_away, score, weights)[0])
 
 def shift_table(
     home: pd.DataFrame,  # from `picture_measures`
@@ -144,16 +146,18 @@ def shift_table(
     n_boot: int = 300,
 ) -> pd.DataFrame:  # index measure; home and away (medians), tells_apart with lo and hi
     "Two places measure by measure, the most different first."
-    rows = {}
+    rows = []
     for name in home:
-        apart = tell_apart(home[name].to_numpy(), away[name].to_numpy(), group, n_boot)
-        rows[name] = [home[name].median(), away[name].median(), *apart]
-    columns = ["home", "away", "tells_apart", "lo", "hi"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    order = (table.tells_apart - .5).abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order].rename_axis("measure")
+        here, there = home[name].to_numpy(), away[name].to_numpy()
+        apart = tell_apart(here, there, group, n_boot)
+        rows.append([name, np.median(here), np.median(there), *apart])
+    table = pd.DataFrame(rows, columns=["measure", "home", "away", "tells_apart", "lo", "hi"])
+    return table.set_index("measure").sort_values("tells_apart", key=_from_half, ascending=False)
 
-# %% ../nbs/24e_shift.ipynb #69c9a9b4
+def _from_half(area):
+    return (area - .5).abs()
+
+# %% ../nbs/24e_shift.ipynb #77330797
 def describe_shift(
     table: pd.DataFrame,  # from `shift_table`
     clear: float = .75,  # from this area on a difference is called clear
@@ -166,7 +170,7 @@ def describe_shift(
     words = [f"{name} ({r.home:.3g} at home, {r.away:.3g} here)" for name, r in found.iterrows()]
     return "clearly different: " + ", ".join(words)
 
-# %% ../nbs/24e_shift.ipynb #30d25663
+# %% ../nbs/24e_shift.ipynb #5f6c1d3d
 @dataclass(frozen=True)
 class Familiar:
     "What the training pictures of a model look like to it."
@@ -211,7 +215,7 @@ def neighbour_distance(
     search = NearestNeighbors(n_neighbors=min(k, len(familiar.near))).fit(familiar.near)
     return search.kneighbors(z)[0][:, -1]
 
-# %% ../nbs/24e_shift.ipynb #7695cde6
+# %% ../nbs/24e_shift.ipynb #d6fe2fc4
 def strangeness_errors(
     home: np.ndarray,  # (n,) scores of familiar pictures that the score wasn't fitted on
     away: np.ndarray,  # (m,) scores of the others
@@ -225,7 +229,7 @@ def strangeness_errors(
     return dict(auroc=auroc, lo=lo, hi=hi, false_alarms=float((home >= at_95).mean()),
                 found=float((away > at_5).mean()))
 
-# %% ../nbs/24e_shift.ipynb #b36d85f1
+# %% ../nbs/24e_shift.ipynb #d09a5fad
 def noise_pictures(
     n: int,
     side: int,  # pixels
@@ -241,27 +245,49 @@ def shuffle_tiles(
 ) -> np.ndarray:  # (n, side, side, 3) uint8; a side that tiles don't divide loses its rest
     "Pictures whose tiles were put together at random."
     rng = np.random.default_rng(seed)
-    n, side = images.shape[:2]
+    side = images.shape[1]
     t = side // tiles
-    cut = images[:, :t * tiles, :t * tiles].reshape(n, tiles, t, tiles, t, 3)
-    cut = cut.swapaxes(2, 3).reshape(n, tiles * tiles, t, t, 3)
-    mixed = np.stack([part[rng.permutation(tiles * tiles)] for part in cut])
-    joined = mixed.reshape(n, tiles, tiles, t, t, 3).swapaxes(2, 3)
-    whole = joined.reshape(n, t * tiles, t * tiles, 3)
+    mixed = [_mix_tiles(picture[:t * tiles, :t * tiles], t, rng) for picture in images]
     rest = side - t * tiles
-    return np.pad(whole, ((0, 0), (0, rest), (0, rest), (0, 0)), mode="edge")
+    return np.pad(np.stack(mixed), ((0, 0), (0, rest), (0, rest), (0, 0)), mode="edge")
 
-# %% ../nbs/24e_shift.ipynb #018b4320
+def _mix_tiles(picture, t, rng):
+    "One picture with its tiles of side t in random order."
+    tiles = len(picture) // t
+    cut = picture.reshape(tiles, t, tiles, t, 3).swapaxes(1, 2)
+    mixed = rng.permutation(cut.reshape(-1, t, t, 3)).reshape(cut.shape)
+    return mixed.swapaxes(1, 2).reshape(picture.shape)
+
+def photographs(
+    n: int,
+    side: int,  # pixels
+    seed: int = 0,
+) -> np.ndarray:  # (n, side, side, 3) uint8
+    "Sections of two photographs that scikit-learn ships: a palace and a flower."
+    from sklearn.datasets import load_sample_images
+    rng = np.random.default_rng(seed)
+    both = load_sample_images().images
+    return np.stack([_section(both[k], side, rng) for k in rng.integers(0, 2, n)])
+
+def _section(photograph, side, rng):
+    "A square somewhere in a photograph, half its height or more."
+    from PIL import Image
+    height, width = photograph.shape[:2]
+    edge = rng.integers(height // 2, height + 1)
+    top, left = rng.integers(0, height - edge + 1), rng.integers(0, width - edge + 1)
+    square = photograph[top:top + edge, left:left + edge]
+    return np.asarray(Image.fromarray(square).resize((side, side), Image.Resampling.BILINEAR))
+
+# %% ../nbs/24e_shift.ipynb #59618ca5
 def fit_shift(
     sick: np.ndarray,  # (n,) of bool
     p: np.ndarray,  # (n,) probabilities
 ) -> float:  # added to the logit of every probability
     "The one number that makes probabilities add up to the cases there are; half a case is added."
-    mean = np.clip(np.mean(p), 1e-6, 1 - 1e-6)
     truth = np.r_[np.asarray(sick, bool), True, False]
-    score = np.r_[p, mean, mean]
-    weights = np.r_[np.ones(len(sick)), .5, .5][:, None]
-    return float(calibration_line(truth, score, weights, free_slope=False)[0, 0])
+    score = np.r_[p, np.mean(p), np.mean(p)]
+    weights = np.r_[np.ones(len(p)), .5, .5][:, None]
+    return calibration_line(truth, score, weights, free_slope=False)[0, 0]
 
 def apply_shift(
     p: np.ndarray,  # (n,) probabilities
@@ -271,7 +297,7 @@ def apply_shift(
     from scipy.special import expit
     return expit(log_odds(p) + shift)
 
-# %% ../nbs/24e_shift.ipynb #a63a4abc
+# %% ../nbs/24e_shift.ipynb #ed2f5fe3
 RECALIBRATION_DRAWS = ("at random", "half melanoma")
 
 def _draw_labelled(sick, n, how, rng):
@@ -280,9 +306,8 @@ def _draw_labelled(sick, n, how, rng):
         return rng.permutation(len(sick))[:n]
     ill = rng.permutation(np.flatnonzero(sick))
     well = rng.permutation(np.flatnonzero(~sick))
-    if len(ill) < n // 2 + 2:
-        return None
-    return np.r_[ill[:n // 2], well[:n - n // 2]]
+    half = n // 2
+    return np.r_[ill[:half], well[:n - half]] if len(ill) > half + 1 else None
 
 def _after_labels(sick, p, drawn, home_threshold, asked):
     "What is reached on the other pictures, with the threshold from home and with one of its own."
@@ -290,18 +315,17 @@ def _after_labels(sick, p, drawn, home_threshold, asked):
     rest[drawn] = False
     ill, score = sick[rest], p[rest]
     own = sensitive_threshold(sick[drawn], p[drawn], asked)
-    found = dict(melanomas=int(sick[drawn].sum()), home=home_threshold, own=own)
-    row = dict(melanomas=found.pop("melanomas"))
-    for name, threshold in found.items():
-        on = score > threshold
-        missing = np.isnan(threshold)
-        row[f"{name}_sensitivity"] = np.nan if missing else on[ill].mean()
-        row[f"{name}_specificity"] = np.nan if missing else 1 - on[~ill].mean()
     moved = apply_shift(score, fit_shift(sick[drawn], p[drawn]))
-    return dict(row, expected_before=score.mean(), expected_after=moved.mean(),
-                observed=ill.mean())
+    return dict(melanomas=int(sick[drawn].sum()), **_both_sides("home", ill, score, home_threshold),
+                **_both_sides("own", ill, score, own), expected_before=score.mean(),
+                expected_after=moved.mean(), observed=ill.mean())
 
-# %% ../nbs/24e_shift.ipynb #e9a01a06
+def _both_sides(name, sick, score, threshold):
+    "Sensitivity and specificity of a threshold; NaN where there is none."
+    on = np.where(np.isnan(threshold), np.nan, score > threshold)
+    return {f"{name}_sensitivity": on[sick].mean(), f"{name}_specificity": 1 - on[~sick].mean()}
+
+# %% ../nbs/24e_shift.ipynb #9cfc90d7
 def recalibration_study(
     sick: np.ndarray,  # (n,) of bool, of all labelled pictures of the new place
     p: np.ndarray,  # (n,) probabilities of a model from elsewhere
@@ -331,7 +355,7 @@ def summarise_draws(
     ends = study.quantile([.5, .05, .95]).T.set_axis(["median", "lo", "hi"], axis=1)
     return ends.assign(missing=study.isna().mean()).rename_axis("measure")
 
-# %% ../nbs/24e_shift.ipynb #de77105f
+# %% ../nbs/24e_shift.ipynb #e7ae04cf
 def strange_share(
     x: np.ndarray,  # (n, F) features of pictures at home
     group: np.ndarray,  # (n,) what ties them together
@@ -350,14 +374,13 @@ def strange_share(
     errors = strangeness_errors(known, new, both)
     return dict(strange=errors["found"], auroc=errors["auroc"], lo=errors["lo"], hi=errors["hi"])
 
-# %% ../nbs/24e_shift.ipynb #f7f5d012
+# %% ../nbs/24e_shift.ipynb #979059f1
 def _auc_of(predictions, disease, n_boot):
     "AUC of a disease on the test part with its interval."
     y, p, group = split_arrays(predictions)
     sick, score = disease_score(y, p, task_of(predictions), disease)
-    healthy, ill = score[~sick], score[sick]
     order = np.r_[group[~sick], group[sick]]
-    return tell_apart(healthy, ill, order, n_boot)
+    return tell_apart(score[~sick], score[sick], order, n_boot)
 
 def labelled_report(
     predictions: pd.DataFrame,  # test: the folder; valid: the model's own validation part
@@ -366,30 +389,38 @@ def labelled_report(
 ) -> dict:  # disease, sick, auc, point and calibration, each with lo and hi; labels
     "What the labels of another place say about a model."
     disease = disease or highlighted_class(task_of(predictions))
-    point = operating_points(predictions, (.9,), disease, n_boot).query("fold == 'all'").iloc[0]
-    share = prevalence_calibration(predictions, disease, n_boot=n_boot)
-    names = ["sensitivity", "specificity", "chosen_on", "chosen_sick", "sick", "images"]
     auc = dict(zip(("auc", "auc_lo", "auc_hi"), _auc_of(predictions, disease, n_boot)))
-    row = {name: point[name] for name in names}
-    row.update({f"sensitivity{end}": point[f"sensitivity{end}"] for end in ("_lo", "_hi")})
-    row.update({name: share.value[name] for name in ("observed", "expected", "ratio")})
-    row.update(ratio_lo=share.lo["ratio"], ratio_hi=share.hi["ratio"], disease=disease)
-    return {**row, **auc, "labels": _fifty_labels(predictions, disease)}
+    return {"disease": disease, **auc, **_point_of(predictions, disease, n_boot),
+            **_share_of_sick(predictions, disease, n_boot),
+            "labels": _fifty_labels(predictions, disease)}
+
+_REPORTED = ["sensitivity", "sensitivity_lo", "sensitivity_hi", "specificity", "chosen_on",
+             "chosen_sick", "sick", "images"]
+
+def _point_of(predictions, disease, n_boot):
+    "What the threshold from home does, for 90 % of the sick."
+    points = operating_points(predictions, (.9,), disease, n_boot)
+    return points.loc[points.fold == "all", _REPORTED].iloc[0].to_dict()
+
+def _share_of_sick(predictions, disease, n_boot):
+    "The share of the sick that there is, and that was expected."
+    table = prevalence_calibration(predictions, disease, n_boot=n_boot)
+    shares = table.value[["observed", "expected", "ratio"]].to_dict()
+    return dict(shares, ratio_lo=table.lo["ratio"], ratio_hi=table.hi["ratio"])
 
 def _fifty_labels(predictions, disease):
     "What a threshold of fifty labels reaches, half of them sick; None where there are too few."
     alarm = choose_alarm(predictions, "test", disease, partial(sensitive_threshold, sensitivity=.9))
-    _, p, _ = split_arrays(predictions)
-    test = predictions[predictions["split"] == "test"]
-    _, score = disease_score(task_of(test).codes(test["dx"]), p, task_of(test), disease)
+    y, p, _ = split_arrays(predictions)
+    sick, score = disease_score(y, p, task_of(predictions), disease)
     threshold = next(iter(alarm.thresholds.values()))
-    study = recalibration_study(alarm.sick, score, threshold, draws=100, how="half melanoma")
+    study = recalibration_study(sick, score, threshold, draws=100, how="half melanoma")
     if study.empty:
         return None
     own = summarise_draws(study).loc["own_sensitivity"]
     return dict(median=own["median"], lo=own.lo, hi=own.hi)
 
-# %% ../nbs/24e_shift.ipynb #94241c63
+# %% ../nbs/24e_shift.ipynb #9b7b4f28
 def _describe_strange(strange):
     text = (f"{strange['strange']:.0%} of these pictures are like none at home (5 % of other "
             f"pictures from there would be called so; AUROC {strange['auroc']:.2f})")
@@ -413,7 +444,7 @@ def _describe_share(r):
         return text + ". Move them (decisions.shift_prior) before a probability is shown to anyone."
     return text + "; the two may be the same."
 
-# %% ../nbs/24e_shift.ipynb #3890f3b7
+# %% ../nbs/24e_shift.ipynb #715fcba0
 def describe_away(
     shift: pd.DataFrame,  # from `shift_table`
     strange: dict | None = None,  # from `strange_share`
@@ -424,18 +455,20 @@ def describe_away(
     if strange:
         lines.append(_describe_strange(strange))
     if labelled:
-        r = labelled
-        lines.append(f"{r['disease']} is ranked with an AUC of {r['auc']:.3f} "
-                     f"[{r['auc_lo']:.3f}, {r['auc_hi']:.3f}] ({r['sick']} of {r['images']:,}).")
-        lines += [_describe_threshold(r), _describe_share(r)]
-        if r["labels"]:
-            f = r["labels"]
-            lines.append(f"Fifty labelled pictures, half of them {r['disease']}: a threshold "
-                         f"chosen on them finds {f['median']:.2f} of the others, {f['lo']:.2f} to "
-                         f"{f['hi']:.2f} depending on the draw.")
+        lines += [_describe_auc(labelled), _describe_threshold(labelled), _describe_share(labelled)]
+        if labelled["labels"]:
+            lines.append(_describe_labels(labelled["disease"], **labelled["labels"]))
     return lines
 
-# %% ../nbs/24e_shift.ipynb #d9c430a0
+def _describe_auc(r):
+    return (f"{r['disease']} is ranked with an AUC of {r['auc']:.3f} "
+            f"[{r['auc_lo']:.3f}, {r['auc_hi']:.3f}] ({r['sick']} of {r['images']:,}).")
+
+def _describe_labels(disease, median, lo, hi):
+    return (f"Fifty labelled pictures, half of them {disease}: a threshold chosen on them finds "
+            f"{median:.2f} of the others, {lo:.2f} to {hi:.2f} depending on the draw.")
+
+# %% ../nbs/24e_shift.ipynb #75fbab6b
 def last_features(
     model,  # keras.Model, of pictures with values 0..255 and perhaps metadata
     images: np.ndarray,  # (n, side, side, 3) uint8

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['WHITE_LIGHT', 'Place', 'open_place', 'folders_beside', 'place_measures', 'changed_features', 'Asked', 'ask_fold',
-           'ask_folds', 'place_scores', 'transfer_table', 'describe_transfer', 'plot_transfer', 'changes_towards',
-           'choose_rows', 'feature_variants', 'without_classes', 'factor_table', 'describe_factors', 'plot_factors',
-           'varied', 'remedy_answers', 'remedy_table', 'describe_remedies', 'recalibration_table',
+           'ask_folds', 'place_scores', 'transfer_table', 'describe_transfer', 'apart_by', 'plot_transfer',
+           'changes_towards', 'choose_rows', 'feature_variants', 'without_classes', 'factor_table', 'describe_factors',
+           'plot_factors', 'varied', 'remedy_answers', 'remedy_table', 'describe_remedies', 'recalibration_table',
            'describe_recalibration', 'certainty_table', 'describe_certainty', 'strange_sets', 'strangeness_table',
            'describe_strangeness', 'saved_model_answers', 'write_external']
 
-# %% ../../nbs/55_external.ipynb #22b85fb4
+# %% ../../nbs/55_external.ipynb #12cf821c
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,12 +29,12 @@ from ..pictures import decode_images
 from ..preparation import split_by_lesion
 from ..shift import (
     RECALIBRATION_DRAWS, colour_moments, crop_middle, fit_familiar, lose_detail,
-    mahalanobis_distance, match_colours, neighbour_distance, noise_pictures, picture_measures,
-    recalibration_study, shades_of_gray, shift_table, shuffle_tiles, strangeness_errors,
-    summarise_draws)
+    mahalanobis_distance, match_colours, neighbour_distance, noise_pictures, photographs,
+    picture_measures, recalibration_study, shades_of_gray, shift_table, shuffle_tiles,
+    strangeness_errors, summarise_draws)
 from ..tasks import COLOURS, MELANOMA, as_melanoma, task_of, with_task
 
-# %% ../../nbs/55_external.ipynb #3fdac821
+# %% ../../nbs/55_external.ipynb #f1123314
 @dataclass(frozen=True)
 class Place:
     "A data set at the size of a network."
@@ -70,17 +70,18 @@ def _is_place(folder):
         return False
     return True
 
-# %% ../../nbs/55_external.ipynb #07b289ea
+# %% ../../nbs/55_external.ipynb #8fa2cbe5
 def place_measures(
     place: Place,
     most: int = 500,  # pictures looked at, evenly over the rows
 ) -> tuple:  # (DataFrame from `picture_measures`, groups (n,))
     "Measures of some pictures of a place, and what ties them together."
-    rows = np.unique(np.linspace(0, len(place.table) - 1, most).astype(int))
-    group = place.table[task_of(place.table).group].iloc[rows]
-    return picture_measures(place.table, place.images, rows), (place.name + " " + group).to_numpy()
+    table = place.table
+    rows = np.unique(np.linspace(0, len(table) - 1, most).astype(int))
+    group = place.name + " " + table[task_of(table).group].iloc[rows]
+    return picture_measures(table, place.images, rows), group.to_numpy()
 
-# %% ../../nbs/55_external.ipynb #8a7b4fa2
+# %% ../../nbs/55_external.ipynb #e856de00
 def changed_features(
     place: Place,
     network,  # from `frozen_network`
@@ -107,7 +108,7 @@ def _changed_key(pixels, name, view):
     from skin_nb.core import content_key
     return content_key(pixels, name, view)
 
-# %% ../../nbs/55_external.ipynb #dc6134bc
+# %% ../../nbs/55_external.ipynb #dccbf516
 @dataclass(frozen=True)
 class Asked:
     "Pictures that a head is asked about."
@@ -135,12 +136,14 @@ def ask_fold(
     joint = with_task(pd.concat([parts[columns], *rows], ignore_index=True), task)
     features = np.concatenate([x, *[a.x for a in asked.values()]])
     found = fit_with_calibration(joint, features, seed=seed)
+    return _by_place(found, [n for n, a in asked.items() if a.split == "test"])
+
+def _by_place(found, names):
+    "Predictions taken apart: valid and calib of home with the test rows of each place."
     place = found.image_id.str.rpartition("/")[0].replace("", "home")
     chosen = found.split != "test"
-    answers = {}
-    for name in ("home", *[n for n, a in asked.items() if a.split == "test"]):
-        answers[name] = with_task(found[chosen | (place == name)].reset_index(drop=True), task)
-    return answers
+    return {name: found[chosen | (place == name)].reset_index(drop=True)
+            for name in ("home", *names)}
 
 def _all_of(places, x):
     return {p.name: Asked(p.table, x[p.name]) for p in places}
@@ -165,7 +168,7 @@ def ask_folds(
     return {name: with_task(pd.concat([f[name] for f in by_fold], ignore_index=True), task)
             for name in by_fold[0]}
 
-# %% ../../nbs/55_external.ipynb #bc9f41f4
+# %% ../../nbs/55_external.ipynb #f451a4aa
 def place_scores(
     predictions: pd.DataFrame,  # from `ask_folds`
     n_boot: int = 300,  # resamples of lesions or patients
@@ -173,29 +176,34 @@ def place_scores(
     "What is kept of a model at one place."
     scores = evaluate(predictions, n_boot=n_boot)
     point = operating_points(predictions, (.9,), n_boot=n_boot).query("fold == 'all'").iloc[0]
+    kept = [name + end for name in ("sensitivity", "specificity", "precision")
+            for end in ("", "_lo", "_hi")]
+    return dict(_counts(predictions), auc=scores["auc"], auc_lo=scores["lo"], auc_hi=scores["hi"],
+                **point[kept])
+
+def _counts(predictions):
+    "Pictures, melanomas and groups of the test part, each counted once."
     test = predictions[predictions.split == "test"]
-    row = dict(pictures=test.image_id.nunique(),
-               melanomas=test.image_id[test.dx == "mel"].nunique(),
-               groups=test[task_of(predictions).group].nunique(),
-               auc=scores["auc"], auc_lo=scores["lo"], auc_hi=scores["hi"])
-    for name in ("sensitivity", "specificity", "precision"):
-        for end in ("", "_lo", "_hi"):
-            row[name + end] = point[name + end]
-    return row
+    return dict(pictures=test.image_id.nunique(),
+                melanomas=test.image_id[test.dx == "mel"].nunique(),
+                groups=test[task_of(predictions).group].nunique())
 
 def transfer_table(
     answers: dict,  # where a model was made -> place ("home" is its own) -> predictions
     n_boot: int = 300,
 ) -> pd.DataFrame:  # made_at, scored_at, and what `place_scores` says
     "Every model at every place."
-    rows = []
-    for made, by_place in answers.items():
-        for scored, predictions in by_place.items():
-            where = made if scored == "home" else scored
-            rows.append(dict(made_at=made, scored_at=where, **place_scores(predictions, n_boot)))
+    rows = [dict(made_at=made, scored_at=scored, **place_scores(predictions, n_boot))
+            for made, scored, predictions in _each(answers)]
     return pd.DataFrame(rows)
 
-# %% ../../nbs/55_external.ipynb #4082f944
+def _each(answers):
+    "Where a model was made, where it is scored, and the predictions."
+    for made, by_place in answers.items():
+        for scored, predictions in by_place.items():
+            yield made, made if scored == "home" else scored, predictions
+
+# %% ../../nbs/55_external.ipynb #eee3a344
 def _ends(row, name):
     return f"{row[name]:.3f} [{row[f'{name}_lo']:.3f}, {row[f'{name}_hi']:.3f}]"
 
@@ -208,30 +216,50 @@ def describe_transfer(
         own = rows[rows.scored_at == made].iloc[0]
         lines.append(f"- Made on {made}: AUC {_ends(own, 'auc')} at home, and "
                      f"{_ends(own, 'sensitivity')} of the melanomas found, 90 % aimed at.")
-        for _, there in rows[rows.scored_at != made].iterrows():
-            lost = _verdict(own, there)
-            lines.append(f"- … scored on {there.scored_at} ({there.melanomas} melanomas): AUC "
-                         f"{_ends(there, 'auc')}, {lost}; the threshold from home finds "
-                         f"{_ends(there, 'sensitivity')} at a specificity of "
-                         f"{there.specificity:.3f} (at home {own.specificity:.3f}).")
+        lines += [_describe_place(own, there) for _, there in rows.iterrows()
+                  if there.scored_at != made]
     return "\n".join(lines)
 
-def _verdict(own, there):
-    "Whether two intervals of different people's pictures lie apart."
-    if there.auc_hi < own.auc_lo:
-        return "less than at home, the intervals apart"
-    if there.auc_lo > own.auc_hi:
-        return "more than at home, the intervals apart"
-    return "not clearly different from home, the intervals overlap"
+def _describe_place(own, there):
+    "One other place."
+    return (f"- … scored on {there.scored_at} ({there.melanomas} melanomas): AUC "
+            f"{_ends(there, 'auc')}, {_verdict(own, there)}; the threshold from home finds "
+            f"{_ends(there, 'sensitivity')} at a specificity of {there.specificity:.3f} "
+            f"(at home {own.specificity:.3f}).")
 
-# %% ../../nbs/55_external.ipynb #19ec65fa
+def apart_by(
+    own: pd.Series,  # a row of `transfer_table`
+    there: pd.Series,  # another, of other people's pictures
+    score: str = "auc",
+) -> tuple:  # difference (there minus own), and both ends of its 95 % interval
+    "How far two scores of independent pictures lie apart, from their intervals (Newcombe 1998)."
+    names = [score, f"{score}_lo", f"{score}_hi"]
+    (a, a_lo, a_hi), (b, b_lo, b_hi) = own[names], there[names]
+    return b - a, b - a - np.hypot(b - b_lo, a_hi - a), b - a + np.hypot(b_hi - b, a - a_lo)
+
+def _verdict(own, there):
+    "The difference between home and elsewhere in words."
+    difference, lo, hi = apart_by(own, there)
+    clear = "clearly different" if lo > 0 or hi < 0 else "not clearly different"
+    return f"{difference:+.3f} [{lo:+.3f}, {hi:+.3f}], {clear}"
+
+# %% ../../nbs/55_external.ipynb #80ba891c
 def _transfer_title(table):
     "The largest loss away from home."
     own = table[table.made_at == table.scored_at].set_index("made_at").auc
-    lost = table.made_at.map(own) - table.auc
-    worst = table.loc[lost.idxmax()]
-    return (f"Made on {worst.made_at}, scored on {worst.scored_at}: AUC {worst.auc:.2f} "
-            f"instead of {own[worst.made_at]:.2f}")
+    at_home = table.made_at.map(own)
+    worst = table.loc[(at_home - table.auc).idxmax()]
+    best = at_home[worst.name]
+    return f"{worst.made_at} → {worst.scored_at}: AUC {worst.auc:.2f} instead of {best:.2f}"
+
+_TRANSFER_LOOK = dict(auc=(COLOURS[5], "o", .12), sensitivity=(COLOURS[4], "s", -.12))
+
+def _draw_transfer(ax, rows, name):
+    "One score of all rows with its intervals."
+    colour, marker, gap = _TRANSFER_LOOK[name]
+    at = rows.index + gap
+    ax.hlines(at, rows[f"{name}_lo"], rows[f"{name}_hi"], color=colour, lw=1.5)
+    ax.plot(rows[name], at, marker, color=colour, label=name)
 
 def plot_transfer(
     table: pd.DataFrame,  # from `transfer_table`
@@ -239,21 +267,19 @@ def plot_transfer(
 ):  # Matplotlib Axes
     "AUC and sensitivity of each model at each place, with 95 % intervals."
     ax = axes(ax, (7, .45 * len(table) + 1.4))
-    for k, row in table[::-1].reset_index(drop=True).iterrows():
-        for name, colour, marker, gap in (("auc", COLOURS[5], "o", .12),
-                                          ("sensitivity", COLOURS[4], "s", -.12)):
-            ax.hlines(k + gap, row[f"{name}_lo"], row[f"{name}_hi"], color=colour, lw=1.5)
-            ax.plot(row[name], k + gap, marker, color=colour, label=name if not k else None)
-    labels = [f"{r.made_at} → {r.scored_at}" for r in table[::-1].itertuples()]
-    ax.set_yticks(range(len(table)), labels)
+    rows = table[::-1].reset_index(drop=True)
+    for name in _TRANSFER_LOOK:
+        _draw_transfer(ax, rows, name)
+    labels = [f"{r.made_at} → {r.scored_at}" for r in rows.itertuples()]
+    ax.set_yticks(range(len(rows)), labels)
     ax.axvline(.9, color="0.6", ls=":", lw=1)
-    ax.set(xlim=(min(.4, table.filter(like="_lo").iloc[:, :2].min().min() - .03), 1.01),
+    ax.set(xlim=(min(.4, rows.auc_lo.min(), rows.sensitivity_lo.min()) - .03, 1.03),
            xlabel="score (line: 95 % interval; dotted: sensitivity aimed at)")
     ax.set_title(_transfer_title(table), loc="left")
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
-# %% ../../nbs/55_external.ipynb #630ade68
+# %% ../../nbs/55_external.ipynb #59ba710b
 WHITE_LIGHT = (shades_of_gray, "shades of gray 6")  # a change and its name
 
 def changes_towards(
@@ -300,7 +326,7 @@ def feature_variants(
             found[name] = changed_features(place, network, change, key, rows)
     return found
 
-# %% ../../nbs/55_external.ipynb #ee0613f7
+# %% ../../nbs/55_external.ipynb #5599bfcd
 def _variant_tables(place, rows, features, kept, tag):
     "What is asked: the pictures as they are, and changed in each way; those rows that are kept."
     table = place.table.iloc[rows[kept]].reset_index(drop=True)
@@ -327,7 +353,7 @@ def _change_row(before, after, n_boot):
     return dict(before=found["b"], after=found["a"], difference=found["difference"],
                 lo=found["lo"], hi=found["hi"])
 
-# %% ../../nbs/55_external.ipynb #dcafae6b
+# %% ../../nbs/55_external.ipynb #81931205
 def without_classes(
     predictions: pd.DataFrame,
     keep: np.ndarray,  # (n,) for each test row whether its class is kept
@@ -368,7 +394,7 @@ def factor_table(
     table.insert(1, "other", other.name)
     return table
 
-# %% ../../nbs/55_external.ipynb #a37970b5
+# %% ../../nbs/55_external.ipynb #6512c0e0
 def _is_clear(row):
     return row.lo > 0 or row.hi < 0
 
@@ -376,17 +402,22 @@ def describe_factors(
     table: pd.DataFrame,  # rows like those of `factor_table`
 ) -> str:
     "Which changes matter, in sentences."
-    lines = []
-    for (made, tag), rows in table.groupby(["made_at", "pictures"], sort=False):
-        clear = rows[[_is_clear(r) for r in rows.itertuples()]]
-        what = "its own pictures, changed" if tag == "home" else "the other place's, changed"
-        named = [f"{r.change} {r.difference:+.3f} [{r.lo:+.3f}, {r.hi:+.3f}]"
-                 for r in clear.itertuples()]
-        silent = [r.change for r in rows.itertuples() if not _is_clear(r)]
-        said = "AUC changes by " + "; ".join(named) if named else "no change moves the AUC clearly"
-        rest = f"; not clearly by {', '.join(silent)}" if named and silent else ""
-        lines.append(f"- Made on {made}, scored on {what}: {said}{rest}.")
-    return "\n".join(lines)
+    what = dict(home="its own pictures, changed", away="the other place's, changed")
+    runs = table.groupby(["made_at", "pictures"], sort=False)
+    return "\n".join(f"- Made on {made}, scored on {what[tag]}: {_describe_changes(rows)}."
+                     for (made, tag), rows in runs)
+
+def _change_in_words(r):
+    return f"{r.difference:+.3f} [{r.lo:+.3f}, {r.hi:+.3f}]"
+
+def _describe_changes(rows):
+    "Which changes move the AUC clearly, and which don't."
+    named = [f"{r.change} {_change_in_words(r)}" for r in rows.itertuples() if _is_clear(r)]
+    silent = [r.change for r in rows.itertuples() if not _is_clear(r)]
+    if not named:
+        return "no change moves the AUC clearly"
+    rest = f"; not clearly by {', '.join(silent)}" if silent else ""
+    return "AUC changes by " + "; ".join(named) + rest
 
 def plot_factors(
     table: pd.DataFrame,  # rows like those of `factor_table`
@@ -395,10 +426,10 @@ def plot_factors(
     "What each change does to the AUC, with 95 % intervals."
     rows = table.iloc[::-1].reset_index(drop=True)
     ax = axes(ax, (7, .24 * len(rows) + 1.3))
-    for k, row in rows.iterrows():
-        colour = COLOURS[4] if row.pictures == "home" else COLOURS[5]
-        ax.hlines(k, row.lo, row.hi, color=colour, lw=1.5)
-        ax.plot(row.difference, k, "o" if row.pictures == "home" else "s", color=colour)
+    for tag, colour, marker in (("home", COLOURS[4], "o"), ("away", COLOURS[5], "s")):
+        of = rows[rows.pictures == tag]
+        ax.hlines(of.index, of.lo, of.hi, color=colour, lw=1.5)
+        ax.plot(of.difference, of.index, marker, color=colour)
     labels = [f"{r.made_at}, {r.pictures}: {r.change}" for r in rows.itertuples()]
     ax.set_yticks(range(len(rows)), labels, fontsize=8)
     ax.axvline(0, color="0.6", ls=":", lw=1)
@@ -408,7 +439,7 @@ def plot_factors(
                  f"({largest.made_at}, {largest.pictures})", loc="left")
     return ax
 
-# %% ../../nbs/55_external.ipynb #3999e1db
+# %% ../../nbs/55_external.ipynb #5848426c
 def varied(
     images: np.ndarray,  # (n, side, side, 3) uint8
     seed: int = 0,
@@ -417,7 +448,7 @@ def varied(
     from skin_nb.batches import Views
     views = Views(2, zoom=.3, colour=.3, seed=seed)
     # chance depends on the picture and not on its row: blocks may be read in any order
-    rows = images[:, ::16, ::16].reshape(len(images), -1).astype("int64").sum(1)
+    rows = images[:, ::16, ::16].sum((1, 2, 3), dtype="int64")
     return views.apply(np.ascontiguousarray(images), rows, 1)
 
 def _part_of(place, rows):
@@ -431,7 +462,7 @@ def _with_views(second, elsewhere, parts):
     table = with_task(parts.iloc[train].reset_index(drop=True), task_of(parts))
     return {"views": Asked(table, second[train], "train"), **elsewhere}
 
-# %% ../../nbs/55_external.ipynb #7c386566
+# %% ../../nbs/55_external.ipynb #435c58f8
 def remedy_answers(
     place: Place,
     others: list,  # of `Place`
@@ -453,7 +484,7 @@ def remedy_answers(
             "white light": ask(white_x, partial(_always, _all_of(others, white))),
             "views": ask(x, partial(_with_views, second, elsewhere))}
 
-# %% ../../nbs/55_external.ipynb #11988986
+# %% ../../nbs/55_external.ipynb #4aa994b5
 def remedy_table(
     made: str,  # where the models were made
     answers: dict,  # from `remedy_answers`
@@ -469,23 +500,24 @@ def remedy_table(
                 rows.append(dict(made_at=made, scored_at=at, remedy=remedy, **row))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/55_external.ipynb #c30b59a6
+# %% ../../nbs/55_external.ipynb #1a67a076
 def describe_remedies(
     table: pd.DataFrame,  # from `remedy_table`
 ) -> str:
     "What the remedies do, in sentences."
-    lines = []
-    for remedy, rows in table.groupby("remedy", sort=False):
-        parts = []
-        for r in rows.itertuples():
-            verdict = "clear" if _is_clear(r) else "no clear difference"
-            where = "at home" if r.made_at == r.scored_at else f"on {r.scored_at}"
-            parts.append(f"made on {r.made_at}, {where} {r.difference:+.3f} "
-                         f"[{r.lo:+.3f}, {r.hi:+.3f}] ({verdict})")
-        lines.append(f"- {remedy}: " + "; ".join(parts) + ".")
+    lines = [f"- {remedy}: " + "; ".join(map(_describe_remedy, rows.itertuples())) + "."
+             for remedy, rows in table.groupby("remedy", sort=False)]
     return "\n".join(lines)
 
-# %% ../../nbs/55_external.ipynb #c9a1a719
+def _where(row):
+    "Where a model is scored, seen from where it was made."
+    return "at home" if row.made_at == row.scored_at else f"on {row.scored_at}"
+
+def _describe_remedy(r):
+    verdict = "clear" if _is_clear(r) else "no clear difference"
+    return f"made on {r.made_at}, {_where(r)} {_change_in_words(r)} ({verdict})"
+
+# %% ../../nbs/55_external.ipynb #3727d38a
 def recalibration_table(
     answers: dict,  # where a model was made -> place -> predictions
     n: int = 50,  # labelled pictures
@@ -493,22 +525,22 @@ def recalibration_table(
     seed: int = 0,
 ) -> pd.DataFrame:  # made_at, scored_at, how, measure, median, lo, hi, missing
     "What a few labels of each other place repair."
-    tables = []
-    for made, by_place in answers.items():
-        for where in [w for w in by_place if w != "home"]:
-            of_fold = by_place[where].query("fold == fold.min()")
-            threshold = partial(sensitive_threshold, sensitivity=.9)
-            alarm = choose_alarm(of_fold, threshold=threshold)
-            p = of_fold.p_mel[of_fold.split == "test"].to_numpy()
-            for how in RECALIBRATION_DRAWS:
-                study = recalibration_study(alarm.sick, p, next(iter(alarm.thresholds.values())), n,
-                                            draws=draws, how=how, seed=seed)
-                if len(study):
-                    summary = summarise_draws(study).reset_index()
-                    tables.append(summary.assign(made_at=made, scored_at=where, how=how))
-    found = pd.concat(tables, ignore_index=True)
-    first = ["made_at", "scored_at", "how", "measure"]
-    return found[[*first, *found.columns.drop(first)]]
+    settings = dict(n=n, draws=draws, seed=seed)
+    tables = {(made, where, how): summarise_draws(study)
+              for made, where, predictions in _each(answers) if where != made
+              for how, study in _studies(predictions, settings)}
+    return pd.concat(tables, names=["made_at", "scored_at", "how"]).reset_index()
+
+def _studies(predictions, settings):
+    "Draws of labelled pictures for the model of the first fold, in every way that is possible."
+    of_fold = predictions[predictions.fold == predictions.fold.min()]
+    alarm = choose_alarm(of_fold, threshold=partial(sensitive_threshold, sensitivity=.9))
+    p = of_fold.p_mel[of_fold.split == "test"].to_numpy()
+    threshold, = alarm.thresholds.values()
+    for how in RECALIBRATION_DRAWS:
+        study = recalibration_study(alarm.sick, p, threshold, how=how, **settings)
+        if len(study):
+            yield how, study
 
 def describe_recalibration(
     table: pd.DataFrame,  # from `recalibration_table`
@@ -517,31 +549,38 @@ def describe_recalibration(
     lines = []
     for (made, where, how), rows in table.groupby(["made_at", "scored_at", "how"], sort=False):
         m = rows.set_index("measure")
-        own = m.loc["own_sensitivity"]
-        missing = f" (no melanoma in {own.missing:.0%} of the draws)" if own.missing else ""
-        text = (f"- Made on {made}, fifty labels of {where} {how}: the threshold from home finds "
-                f"{m.loc['home_sensitivity', 'median']:.2f} at a specificity of "
-                f"{m.loc['home_specificity', 'median']:.2f}; a threshold of the fifty "
-                f"{own['median']:.2f} [{own.lo:.2f}, {own.hi:.2f}] at "
-                f"{m.loc['own_specificity', 'median']:.2f}{missing}")
-        if how == "at random":
-            after = m.loc["expected_after"]
-            text += (f"; melanomas expected {m.loc['expected_before', 'median']:.1%} before and "
-                     f"{after['median']:.1%} [{after.lo:.1%}, {after.hi:.1%}] after moving the "
-                     f"probabilities, {m.loc['observed', 'median']:.1%} there are")
+        text = f"- Made on {made}, fifty labels of {where} {how}: {_describe_thresholds(m)}"
+        if how == "at random":  # halves say nothing of how common melanoma is
+            text += "; " + _describe_moved(m)
         lines.append(text + ".")
     return "\n".join(lines)
 
-# %% ../../nbs/55_external.ipynb #e8383bd4
+def _describe_thresholds(m):
+    "The threshold from home and one of the fifty, from a summary of draws."
+    own = m.loc["own_sensitivity"]
+    missing = f" (none where no melanoma is among them, {own.missing:.0%} of the draws)"
+    return (f"the threshold from home finds {m['median']['home_sensitivity']:.2f} at a specificity "
+            f"of {m['median']['home_specificity']:.2f}; a threshold of the fifty "
+            f"{own['median']:.2f} [{own.lo:.2f}, {own.hi:.2f}] at "
+            f"{m['median']['own_specificity']:.2f}{missing if own.missing else ''}")
+
+def _describe_moved(m):
+    "What moving the probabilities does."
+    after = m.loc["expected_after"]
+    return (f"melanomas expected {m['median']['expected_before']:.1%} before and "
+            f"{after['median']:.1%} [{after.lo:.1%}, {after.hi:.1%}] after moving the "
+            f"probabilities, {m['median']['observed']:.1%} there are")
+
+# %% ../../nbs/55_external.ipynb #e920dda5
 def _set_columns(predictions, level, n_boot):
     "Coverage of class-conditional sets for all and for melanoma."
     sets = set_table(predictions, predict_sets(predictions, level, by_class=True), n_boot)
     by_class = sets.set_index("class")
-    row = {}
+    row = dict(set_size=by_class["size"]["all"])
     for name in ("all", "mel"):
-        for column, short in (("coverage", ""), ("lo", "_lo"), ("hi", "_hi")):
-            row[f"held_{name}{short}"] = by_class[column].get(name, np.nan)
-    return dict(row, set_size=by_class["size"]["all"])
+        found = by_class.loc[name, ["coverage", "lo", "hi"]]
+        row.update(zip((f"held_{name}", f"held_{name}_lo", f"held_{name}_hi"), found))
+    return row
 
 def certainty_table(
     answers: dict,  # where a model was made -> place -> predictions
@@ -550,44 +589,47 @@ def certainty_table(
 ) -> pd.DataFrame:  # made_at, scored_at, ece, ratio, estimated and observed share, coverage, …
     "How sure the models are at each place, and how right they are to be."
     rows = []
-    for made, by_place in answers.items():
-        for where, predictions in by_place.items():
-            scaled, _ = scale_predictions(predictions)
-            scores = evaluate(scaled, n_boot=n_boot)
-            ends = dict(zip(("ece_lo", "ece_hi"), scores["intervals"]["ece"]))
-            share = prevalence_calibration(scaled, n_boot=n_boot)
-            valid = scaled[scaled.split == "valid"]
-            new = scaled.p_mel[scaled.split == "test"].to_numpy()
-            estimated = estimate_prior(new, (valid.dx == "mel").mean())
-            rows.append(dict(
-                made_at=made, scored_at=made if where == "home" else where,
-                ece=scores["ece"], **ends, observed=share.value["observed"],
-                expected=share.value["expected"], estimated=estimated,
-                ratio=share.value["ratio"], ratio_lo=share.lo["ratio"], ratio_hi=share.hi["ratio"],
-                slope=share.value["slope"], **_set_columns(scaled, level, n_boot)))
+    for made, where, predictions in _each(answers):
+        scaled, _ = scale_predictions(predictions)
+        rows.append(dict(made_at=made, scored_at=where, **_error_columns(scaled, n_boot),
+                         **_share_columns(scaled, n_boot), **_set_columns(scaled, level, n_boot)))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/55_external.ipynb #ddb15df2
+def _error_columns(predictions, n_boot):
+    "The calibration error with its interval."
+    scores = evaluate(predictions, n_boot=n_boot)
+    lo, hi = scores["intervals"]["ece"]
+    return dict(ece=scores["ece"], ece_lo=lo, ece_hi=hi)
+
+def _share_columns(predictions, n_boot):
+    "The share of melanomas: there, expected, and estimated without labels."
+    table = prevalence_calibration(predictions, n_boot=n_boot)
+    is_mel, is_valid = (predictions.dx == "mel"), (predictions.split == "valid")
+    new = predictions.p_mel[predictions.split == "test"].to_numpy()
+    columns = table.value[["observed", "expected", "ratio", "slope"]].to_dict()
+    return dict(columns, ratio_lo=table.lo["ratio"], ratio_hi=table.hi["ratio"],
+                estimated=estimate_prior(new, is_mel[is_valid].mean()))
+
+# %% ../../nbs/55_external.ipynb #d438dc05
 def describe_certainty(
     table: pd.DataFrame,  # from `certainty_table`
     level: float = .9,
 ) -> str:
     "Whether promises are kept away from home, in sentences."
-    lines = []
-    for _, r in table.iterrows():
-        where = "at home" if r.made_at == r.scored_at else f"on {r.scored_at}"
-        kept = "kept"
-        if r.held_mel_hi < level:
-            kept = "broken"
-        lines.append(
-            f"- Made on {r.made_at}, {where}: calibration error {_ends(r, 'ece')}; "
-            f"{r.observed:.1%} are melanomas, {r.expected:.1%} were expected, {r.estimated:.1%} "
-            f"estimated; sets hold the truth in {_ends(r, 'held_all')} of all cases and "
-            f"{_ends(r, 'held_mel')} of the melanomas: for these the promise of {level:.0%} "
-            f"is {kept}.")
+    lines = [f"- Made on {r.made_at}, {_where(r)}: {_describe_shares(r)}; "
+             f"{_describe_held(r, level)}." for _, r in table.iterrows()]
     return "\n".join(lines)
 
-# %% ../../nbs/55_external.ipynb #f9240314
+def _describe_shares(r):
+    return (f"calibration error {_ends(r, 'ece')}; {r.observed:.1%} are melanomas, "
+            f"{r.expected:.1%} were expected, {r.estimated:.1%} estimated")
+
+def _describe_held(r, level):
+    kept = "broken" if r.held_mel_hi < level else "not broken"
+    return (f"sets hold the truth in {_ends(r, 'held_all')} of all cases and "
+            f"{_ends(r, 'held_mel')} of the melanomas: for these {level:.0%} is {kept}")
+
+# %% ../../nbs/55_external.ipynb #bd75d980
 def strange_sets(
     home: Place,
     others: list,  # of `Place`
@@ -598,13 +640,13 @@ def strange_sets(
 ) -> dict:  # name -> (features, groups)
     "Features of what a score of strangeness is tried on, and what ties them together."
     side = home.images.shape[1]
-    rows = test[:n]
     controls = {"noise": noise_pictures(min(n, 100), side),
-                "tiles at random": shuffle_tiles(home.images[rows])}
+                "photographs": photographs(min(n, 100), side),
+                "tiles at random": shuffle_tiles(home.images[test[:n]])}
     sets = {p.name: (plain[p.name], p.table[task_of(p.table).group].to_numpy()) for p in others}
     for name, images in controls.items():
         x = np.asarray(network.predict(images, batch_size=32, verbose=0), "float32")
-        sets[name] = (x, np.array([f"{name} {k}" for k in range(len(x))]))
+        sets[name] = (x, np.arange(len(x)))
     return sets
 
 def strangeness_table(
@@ -618,19 +660,22 @@ def strangeness_table(
     familiar = fit_familiar(x[parts.split == "train"], seed=seed)
     test = (parts.split == "test").to_numpy()
     own = parts[task_of(parts).group].to_numpy()[test]
-    scores = {"Mahalanobis": mahalanobis_distance, "neighbours": neighbour_distance}
     rows = []
     for name, (there, group) in sets.items():
         both = np.r_[own, [f"{name} {g}" for g in group]]
-        for score, distance in scores.items():
-            found = strangeness_errors(distance(familiar, x[test]), distance(familiar, there), both)
-            rows.append(dict(set=name, score=score, **found))
+        scores = _strangeness(familiar, x[test], there)
         if name in confidence:
-            found = strangeness_errors(1 - confidence["home"], 1 - confidence[name], both)
-            rows.append(dict(set=name, score="confidence", **found))
+            scores["confidence"] = (1 - confidence["home"], 1 - confidence[name])
+        rows += [dict(set=name, score=score, **strangeness_errors(*pair, both))
+                 for score, pair in scores.items()]
     return pd.DataFrame(rows)
 
-# %% ../../nbs/55_external.ipynb #d1183b30
+def _strangeness(familiar, home, away):
+    "Both distances, at home and elsewhere."
+    distances = {"Mahalanobis": mahalanobis_distance, "neighbours": neighbour_distance}
+    return {name: (of(familiar, home), of(familiar, away)) for name, of in distances.items()}
+
+# %% ../../nbs/55_external.ipynb #c3257be1
 def describe_strangeness(
     table: pd.DataFrame,  # from `strangeness_table`
 ) -> str:
@@ -644,27 +689,27 @@ def describe_strangeness(
                      f"5 % false alarms {best.found:.0%} are noticed.")
     return "\n".join(lines)
 
-# %% ../../nbs/55_external.ipynb #3f6133a7
+# %% ../../nbs/55_external.ipynb #ff4362c8
 def saved_model_answers(
     model: str | Path,  # model.keras of a run
     places: list,  # of `Place`, none of them where it was made
 ) -> dict:  # name of a place -> predictions, with the validation part of the run where it is known
     "A saved model's predictions elsewhere."
     from skin_nb.evaluate_command import add_validation, validation_predictions
+    from skin_nb.training import load_model
+    loaded = load_model(model)
+    valid = _of_two(validation_predictions(Path(model), loaded[1]["task"]["classes"]))
+    return {place.name: add_validation(_saved_predictions(model, loaded, place), valid)
+            for place in places}
+
+def _saved_predictions(path, loaded, place):
+    "A loaded model's predictions for all pictures of a place."
     from skin_nb.predictions import predictions_table
-    from skin_nb.training import load_model, model_side, predict_table
-    path = Path(model)
-    loaded = load_model(path)
-    classes = loaded[1]["task"]["classes"]
-    valid = validation_predictions(path, classes)
-    answers = {}
-    for place in places:
-        images = decode_images(place.table, model_side(*loaded))
-        p = predict_table(path, loaded, place.table, images)
-        p_mel = p[:, classes.index("mel")]
-        table = place.table.assign(split="test", fold=0)
-        answers[place.name] = add_validation(predictions_table(table, p_mel), _of_two(valid))
-    return answers
+    from skin_nb.training import model_side, predict_table
+    images = decode_images(place.table, model_side(*loaded))
+    p = predict_table(path, loaded, place.table, images)
+    k = loaded[1]["task"]["classes"].index("mel")
+    return predictions_table(place.table.assign(split="test", fold=0), p[:, k])
 
 def _of_two(predictions):
     "Predictions of any classes as melanoma against the rest; None stays None."
@@ -673,7 +718,7 @@ def _of_two(predictions):
         return predictions
     return predictions_table(as_melanoma(predictions), predictions.p_mel)
 
-# %% ../../nbs/55_external.ipynb #4775756b
+# %% ../../nbs/55_external.ipynb #a2335381
 def write_external(
     tables: dict,  # name -> table
     out: str | Path,  # folder
