@@ -274,22 +274,23 @@ def write_audit(
 def describe_alone(
     alone: pd.DataFrame,  # from `measure_alone`
 ) -> str:  # Markdown, a line a set of facts
-    "What facts give alone, the better of two models each, in words."
-    best = alone.loc[alone.groupby(["rows", "facts"], sort=False).auc.idxmax()]
+    "What facts give alone, by each model, in words."
     lines = []
-    for of, part in best.groupby("rows", sort=False):
+    for of, part in alone.groupby("rows", sort=False):
         n = part.iloc[0]
         lines.append(f"On {n.images:,} images ({of}), {n.melanomas:,} of them melanomas:\n")
-        lines += [f"- {row.facts}: {row.auc:.3f} [{row.lo:.3f}, {row.hi:.3f}], {_verdict(row)} "
-                  f"({row.model})" for row in part.itertuples()]
+        for facts, models in part.groupby("facts", sort=False):
+            lines.append(f"- {facts}: " + "; ".join(map(_describe_auc, models.itertuples())))
         lines.append("")
     return "\n".join(lines)
 
-def _verdict(row):
-    "Whether an AUC can be told from chance."
-    if row.lo > .5:
-        return "above chance"
-    return "below chance" if row.hi < .5 else "can't be told from chance"
+def _describe_auc(row):
+    "An AUC with its interval, its model, and whether it can be told from chance."
+    if row.lo <= .5 <= row.hi:
+        verdict = "can't be told from chance"
+    else:
+        verdict = "above chance" if row.lo > .5 else "below chance"
+    return f"{row.model} {row.auc:.3f} [{row.lo:.3f}, {row.hi:.3f}], {verdict}"
 
 COLOURS_OF_MODELS = {"logistic": "#0072B2", "boosted trees": "#E69F00"}
 
@@ -310,9 +311,9 @@ def plot_alone(
     ax.invert_yaxis()
     best = alone.loc[alone.auc.idxmax()]
     ax.set(xlabel="area under the ROC curve, 95 % interval",
-           title=f"Without a look at the lesion: {best.auc:.2f} from {best.facts}")
+           title=f"Without a look at the lesion: up to {best.auc:.2f} ({best.facts})")
     ax.title.set_size(10)
-    ax.legend(frameon=False, loc="lower right", fontsize=8)
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(.5, -.16), ncols=2, fontsize=8)
     return ax
 
 # %% ../../nbs/40_siim_isic.ipynb #6f398a2a
