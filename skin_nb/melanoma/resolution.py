@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PictureCost', 'picture_cost', 'Phase', 'plans_between', 'phase_rows', 'phase_recipe', 'plan_table', 'run_plan',
-           'over_seeds', 'compare_seeds', 'seed_scores', 'compare_plans', 'describe_difference', 'plot_plans']
+           'over_seeds', 'compare_seeds', 'seed_scores', 'score_ways', 'compare_ways', 'describe_pairs', 'plot_pairs']
 
-# %% ../../nbs/44_progressive_resolution.ipynb #e83b3ac2
+# %% ../../nbs/44_progressive_resolution.ipynb #40b1d753
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..recipe import Recipe
 from ..tasks import COLOURS, task_of, with_task
 from ..training import fit_recipe
 
-# %% ../../nbs/44_progressive_resolution.ipynb #8475c136
+# %% ../../nbs/44_progressive_resolution.ipynb #73ec449c
 @dataclass(frozen=True)
 class PictureCost:
     "What a picture costs at one size, in billions of operations."
@@ -45,7 +45,7 @@ def picture_cost(
     frozen = (1 - stage.remaining) * gflops * recipe.views.count
     return PictureCost(size, frozen, 3 * stage.remaining * gflops, stage.kb)
 
-# %% ../../nbs/44_progressive_resolution.ipynb #23448fd6
+# %% ../../nbs/44_progressive_resolution.ipynb #1dbd0e9d
 @dataclass(frozen=True)
 class Phase:
     "A round of training at one size."
@@ -85,7 +85,7 @@ def phase_recipe(
     return replace(recipe, name=f"{recipe.name}_{size}", size=size, stages=(stage,),
                    rows=replace(recipe.rows, per_epoch=rows))
 
-# %% ../../nbs/44_progressive_resolution.ipynb #c6562bf8
+# %% ../../nbs/44_progressive_resolution.ipynb #c4a33e7d
 def plan_table(
     plans: dict,  # name -> phases
     costs: dict,  # size -> `PictureCost`
@@ -105,7 +105,7 @@ def plan_table(
             rows.append(dict(plan=name, size=phase.size, epochs=n, rows=each, gflops=used))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/44_progressive_resolution.ipynb #4cefbf22
+# %% ../../nbs/44_progressive_resolution.ipynb #43164ea8
 def run_plan(
     recipe: Recipe,
     phases: pd.DataFrame,  # rows of `plan_table` of one plan: size, epochs, rows
@@ -135,7 +135,7 @@ def over_seeds(
         tables.append(with_task(joined, task_of(of_folds[0])))
     return tables
 
-# %% ../../nbs/44_progressive_resolution.ipynb #be8e5f81
+# %% ../../nbs/44_progressive_resolution.ipynb #7a422a6d
 def _mean_area(tables, split):
     "The mean AUC of several tables as a function of weights (n, b), and their groups."
     arrays = [split_arrays(t, split) for t in tables]
@@ -168,7 +168,7 @@ def compare_seeds(
     lo, hi = np.nanquantile(drawn["ours"] - drawn["theirs"], [.025, .975]).tolist()
     return {**value, "difference": value["ours"] - value["theirs"], "lo": lo, "hi": hi}
 
-# %% ../../nbs/44_progressive_resolution.ipynb #ac9f99a6
+# %% ../../nbs/44_progressive_resolution.ipynb #32e20049
 def seed_scores(
     tables: list,  # predictions, one a seed
     split: str = "test",
@@ -177,47 +177,52 @@ def seed_scores(
     return [float(_mean_area([t], split)[0](np.ones((len(split_arrays(t, split)[0]), 1)))[0])
             for t in tables]
 
-def compare_plans(
-    answers: dict,  # plan -> predictions, one table a seed
-    reference: str,  # the plan that the others are compared with
-) -> pd.DataFrame:  # plan, auc, spread (of the seeds), difference, lo, hi
-    "Every plan, and its difference to one of them."
-    rows = []
-    for plan, tables in answers.items():
-        found = compare_seeds(tables, answers[reference])
-        each = seed_scores(tables)
-        rows.append(dict(plan=plan, auc=found["ours"], spread=max(each) - min(each),
-                         difference=found["difference"], lo=found["lo"], hi=found["hi"]))
-    return pd.DataFrame(rows)
+def score_ways(
+    answers: dict,  # way -> predictions, one table a seed
+) -> pd.DataFrame:  # way, auc (mean of the seeds), spread (their range)
+    "What each way scores."
+    each = {way: seed_scores(tables) for way, tables in answers.items()}
+    return pd.DataFrame([dict(way=way, auc=np.mean(a), spread=max(a) - min(a))
+                         for way, a in each.items()])
 
-def describe_difference(
-    row,  # with difference, lo, hi
-    what: str,  # the way in words
-    reference: str,  # the other way in words
+def compare_ways(
+    answers: dict,  # way -> predictions, one table a seed
+    pairs: tuple,  # of (way, the one it is compared with)
+) -> pd.DataFrame:  # way, against, ours, theirs, difference, lo, hi
+    "The differences of some pairs of ways."
+    return pd.DataFrame([dict(way=ours, against=theirs,
+                              **compare_seeds(answers[ours], answers[theirs]))
+                         for ours, theirs in pairs])
+
+def describe_pairs(
+    pairs: pd.DataFrame,  # from `compare_ways`
 ) -> str:
-    "A difference in words, which claim no more than its interval."
-    interval = f"{row.difference:+.3f} [{row.lo:+.3f}, {row.hi:+.3f}]"
-    if row.lo > 0:
-        return f"{what} is better than {reference} ({interval})"
-    if row.hi < 0:
-        return f"{what} is worse than {reference} ({interval})"
-    return f"no difference between {what} and {reference} is shown ({interval})"
+    "Differences in words, which claim no more than their intervals."
+    lines = []
+    for row in pairs.itertuples():
+        interval = f"{row.difference:+.3f} [{row.lo:+.3f}, {row.hi:+.3f}]"
+        found = "the AUC is not shown to differ"
+        if row.lo > 0:
+            found = "the AUC is higher"
+        if row.hi < 0:
+            found = "the AUC is lower"
+        lines.append(f"- “{row.way}” against “{row.against}”: {found} ({interval}).")
+    return "\n".join(lines)
 
-# %% ../../nbs/44_progressive_resolution.ipynb #8861d4d5
-def plot_plans(
-    result: pd.DataFrame,  # from `compare_plans`
-    reference: str,  # the plan that was compared with
+# %% ../../nbs/44_progressive_resolution.ipynb #e8f7fce6
+def plot_pairs(
+    pairs: pd.DataFrame,  # from `compare_ways`
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "Differences to the reference plan with their 95 % intervals."
-    ax = axes(ax, (6.4, 2.4))
-    others = result[result.plan != reference].reset_index(drop=True)
-    for place, row in others.iterrows():
+    "Differences with their 95 % intervals."
+    ax = axes(ax, (6.4, 2.6))
+    for place, row in pairs.iterrows():
         ax.plot([row.lo, row.hi], [place, place], color=COLOURS[5], lw=2)
         ax.plot(row.difference, place, "o", color=COLOURS[5])
     ax.axvline(0, color="0.4", ls=":", lw=1)
-    ax.set(yticks=range(len(others)), yticklabels=others.plan, ylim=(-.6, len(others) - .4),
-           xlabel=f"AUC minus that of “{reference}”, at the same compute")
-    shown = ((others.lo > 0) | (others.hi < 0)).sum()
-    ax.set_title(f"{shown} of {len(others)} differences can be told from 0", loc="left")
+    names = pairs.way + " − " + pairs.against
+    ax.set(yticks=range(len(pairs)), yticklabels=names, ylim=(len(pairs) - .4, -.6),
+           xlabel="difference in AUC")
+    clear = ((pairs.lo > 0) | (pairs.hi < 0)).sum()
+    ax.set_title(f"{clear} of {len(pairs)} differences can be told from 0", loc="left")
     return ax
