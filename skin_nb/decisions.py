@@ -9,7 +9,7 @@ __all__ = ['DECISION_SCORES', 'SENSITIVITIES', 'COSTS', 'LOG_BINS', 'decision_sc
            'prevalence_calibration', 'log_reliability', 'plot_log_reliability', 'shift_prior', 'estimate_prior',
            'shift_predictions']
 
-# %% ../nbs/22d_decisions.ipynb #e02f2c6f
+# %% ../nbs/22d_decisions.ipynb #03ae0f7e
 from functools import partial
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from .evaluation import (
 from .figures import highlighted_class
 from .tasks import COLOURS, task_of, with_task
 
-# %% ../nbs/22d_decisions.ipynb #9b4935e0
+# %% ../nbs/22d_decisions.ipynb #264ed8f7
 DECISION_SCORES = ("sensitivity", "specificity", "precision", "npv")
 
 def decision_scores(
@@ -41,7 +41,7 @@ def _four_shares(alarms, found, ill, total):
     with np.errstate(invalid="ignore"):
         return {name: (a / b).T for name, (a, b) in zip(DECISION_SCORES, pairs)}
 
-# %% ../nbs/22d_decisions.ipynb #3a450daa
+# %% ../nbs/22d_decisions.ipynb #dad5e7ae
 def _interval_columns(name, value, drawn):
     "A score with both ends of its interval; NaN without resamples."
     ends = pd.DataFrame(drawn).quantile([.025, .975]).to_numpy()
@@ -64,7 +64,7 @@ def _judged_rows(predictions, split, disease):
     y, p, group = split_arrays(predictions, split)
     return *disease_score(y, p, task, disease or highlighted_class(task)), group
 
-# %% ../nbs/22d_decisions.ipynb #252e762b
+# %% ../nbs/22d_decisions.ipynb #259a5de2
 def _usual_thresholds(score):
     "Forty thresholds between the lowest and the highest score, evenly spaced as logarithms."
     lowest = max(score.min(), 1e-4)
@@ -88,7 +88,7 @@ def threshold_curve(
     table.insert(1, "alarms", on.mean(1))
     return table
 
-# %% ../nbs/22d_decisions.ipynb #de5595cc
+# %% ../nbs/22d_decisions.ipynb #a73f42d5
 def _plain_decades(axis):
     "Plain numbers on a logarithmic axis."
     axis.set_major_formatter("{x:g}")
@@ -131,7 +131,7 @@ def plot_thresholds(
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
-# %% ../nbs/22d_decisions.ipynb #927b7e9c
+# %% ../nbs/22d_decisions.ipynb #359f5dab
 SENSITIVITIES = (.8, .9, .95)
 _POINT = ["asked", "fold", "threshold", "chosen_on", "chosen_sick", "images", "sick", "alarms"]
 
@@ -161,7 +161,7 @@ def _points_of(rows, fold, alarms, group, n_boot, seed):
     return table.assign(fold=str(fold), images=len(sick), sick=int(sick.sum()),
                         alarms=on.mean(1), threshold=thresholds)
 
-# %% ../nbs/22d_decisions.ipynb #c8c2d28c
+# %% ../nbs/22d_decisions.ipynb #c5c118fd
 def operating_points(
     predictions: pd.DataFrame,  # with the split valid; without, `chosen_on` says test
     sensitivities: tuple = SENSITIVITIES,  # asked for, 0..1
@@ -193,7 +193,7 @@ def _in_order(points):
     ordered = points[[*_POINT, *points.columns.drop(_POINT)]]
     return ordered.sort_values("asked", kind="stable", ignore_index=True)
 
-# %% ../nbs/22d_decisions.ipynb #04de6147
+# %% ../nbs/22d_decisions.ipynb #02180d74
 def promised_sensitivity(
     n: int,  # sick cases that the threshold is chosen on
     asked: float = .9,  # sensitivity asked for, 0..1
@@ -205,7 +205,7 @@ def promised_sensitivity(
     lo, hi = found.ppf([.025, .975])
     return dict(n=n, asked=asked, mean=found.mean(), lo=lo, hi=hi, kept=found.sf(asked))
 
-# %% ../nbs/22d_decisions.ipynb #b8ec26f4
+# %% ../nbs/22d_decisions.ipynb #4d506ff8
 def promises(
     points: pd.DataFrame,  # from `operating_points`
 ) -> pd.DataFrame:  # asked, folds, kept, expected_kept, chosen_sick, lowest, reached, highest
@@ -244,7 +244,7 @@ def _describe_kept(r):
     return (f"{r.kept} of {r.folds} folds keep the promise ({r.expected_kept:.1f} were to be "
             f"expected); they reach {r.lowest:.2f} to {r.highest:.2f}.")
 
-# %% ../nbs/22d_decisions.ipynb #3cae5a90
+# %% ../nbs/22d_decisions.ipynb #a81c26e8
 def _promise_title(points):
     p = promises(points)
     return f"Of {p.folds.sum()} promises {p.kept.sum()} are kept"
@@ -283,7 +283,7 @@ def plot_points(
     ax.set_title(_promise_title(points), loc="left")
     return ax
 
-# %% ../nbs/22d_decisions.ipynb #36720f2a
+# %% ../nbs/22d_decisions.ipynb #b0e5f113
 COSTS = (10, 20, 50, 100, 200, 500)  # of a missed melanoma, in needless biopsies
 
 def decision_cost(
@@ -325,7 +325,7 @@ def _between(above, below):
         return float(np.nextafter(above, -np.inf))
     return float((above + below) / 2)
 
-# %% ../nbs/22d_decisions.ipynb #2623ae30
+# %% ../nbs/22d_decisions.ipynb #f835a0a2
 def _cost_columns(alarms, k, group, n_boot, seed):
     "Costs of decisions by name with their intervals, as one row."
     sick = next(iter(alarms.values())).sick
@@ -366,7 +366,7 @@ def _cost_alarms(predictions, disease, k):
     rules = dict(formula=1 / (1 + k), chosen=partial(cheapest_threshold, k=k))
     return {name: choose_alarm(predictions, "test", disease, rule) for name, rule in rules.items()}
 
-# %% ../nbs/22d_decisions.ipynb #3df439fe
+# %% ../nbs/22d_decisions.ipynb #b50d0f01
 def _cost_title(costs):
     "For which prices the formula's threshold beats both answers that need no model."
     k = costs.k[costs.formula_hi < costs[["everybody", "nobody"]].min(axis=1)]
@@ -401,7 +401,7 @@ def plot_expected_cost(
     ax.legend(frameon=False)
     return ax
 
-# %% ../nbs/22d_decisions.ipynb #14beb100
+# %% ../nbs/22d_decisions.ipynb #52220f48
 def log_odds(
     p: np.ndarray,  # probabilities
 ) -> np.ndarray:
@@ -445,14 +445,14 @@ def calibration_line(
     found = np.abs(step).max(0) < 1e-4
     return np.where(found, line, np.nan)
 
-# %% ../nbs/22d_decisions.ipynb #59756313
+# %% ../nbs/22d_decisions.ipynb #a24f0daa
 def _prevalence_scores(sick, p, weights):
     "The numbers of calibration for weighted rows, each (b,)."
-    observed = np.asarray(sick, float) @ weights / weights.sum(0)
-    expected = p @ weights / weights.sum(0)
-    return dict(observed=observed, expected=expected, ratio=observed / expected,
-                intercept=calibration_line(sick, p, weights, free_slope=False)[0],
-                slope=calibration_line(sick, p, weights)[1])
+    observed, expected = np.array([sick, p], float) @ weights / weights.sum(0)
+    intercept, _ = calibration_line(sick, p, weights, free_slope=False)
+    _, slope = calibration_line(sick, p, weights)
+    ratio = observed / expected
+    return dict(observed=observed, expected=expected, ratio=ratio, intercept=intercept, slope=slope)
 
 def prevalence_calibration(
     predictions: pd.DataFrame,
@@ -472,7 +472,7 @@ def prevalence_calibration(
     table["right"] = [np.nan, table.value["observed"], 1, 0, 1]
     return table
 
-# %% ../nbs/22d_decisions.ipynb #e1bf2a7a
+# %% ../nbs/22d_decisions.ipynb #76baa0b4
 LOG_BINS = np.geomspace(1e-4, 1, 13)  # edges, three bins a decade
 
 def log_reliability(
@@ -502,7 +502,7 @@ def _rule_of_three(members, group):
     groups = np.array([len(np.unique(group[m])) for m in members])
     return np.minimum(3 / groups, 1)
 
-# %% ../nbs/22d_decisions.ipynb #48fffd40
+# %% ../nbs/22d_decisions.ipynb #ed1831cb
 def _draw_log_bins(ax, bins, colour, marker, label):
     "Dots with intervals; bins without a case as open triangles."
     seen = bins[bins.share > 0]
@@ -537,7 +537,7 @@ def plot_log_reliability(
     ax.legend(frameon=False, loc="upper left")
     return ax
 
-# %% ../nbs/22d_decisions.ipynb #e6abc739
+# %% ../nbs/22d_decisions.ipynb #8c73f66a
 def _check_priors(*priors):
     for prior in map(np.asarray, priors):
         if (prior <= 0).any() or (prior >= 1).any():
@@ -558,7 +558,7 @@ def shift_prior(
     raised = p * (np.asarray(to) / np.asarray(of))
     return raised / raised.sum(1, keepdims=True)
 
-# %% ../nbs/22d_decisions.ipynb #96a8673e
+# %% ../nbs/22d_decisions.ipynb #4dee95dc
 def estimate_prior(
     p: np.ndarray,  # (n,) probabilities of the positive class in the new place, or (n, C) of all
     of: float | np.ndarray,  # its share where the model was made, or (C,) shares of all
@@ -573,7 +573,7 @@ def estimate_prior(
         steps -= 1
     return share[()]  # a plain number where there is only one
 
-# %% ../nbs/22d_decisions.ipynb #d0f68584
+# %% ../nbs/22d_decisions.ipynb #b5dd53c2
 def _prior_ratios(task, disease, dx, to):
     "New over old share of each class, with the disease at another share."
     k = np.arange(len(task.classes))

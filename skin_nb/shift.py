@@ -9,7 +9,7 @@ __all__ = ['RECALIBRATION_DRAWS', 'shades_of_gray', 'colour_moments', 'match_col
            'photographs', 'fit_shift', 'apply_shift', 'recalibration_study', 'summarise_draws', 'strange_share',
            'labelled_report', 'describe_away', 'last_features']
 
-# %% ../nbs/24e_shift.ipynb #3d5de2c4
+# %% ../nbs/24e_shift.ipynb #e902ca0b
 from dataclasses import dataclass
 from functools import partial
 import numpy as np
@@ -24,7 +24,7 @@ from .figures import highlighted_class
 from .pictures import open_header
 from .tasks import task_of
 
-# %% ../nbs/24e_shift.ipynb #b532b80a
+# %% ../nbs/24e_shift.ipynb #da1a9e92
 def shades_of_gray(
     images: np.ndarray,  # (n, h, w, 3) uint8
     p: float = 6,  # exponent of the Minkowski norm, 1 or more
@@ -35,7 +35,7 @@ def shades_of_gray(
     gain = np.sqrt((light ** 2).mean(1, keepdims=True)) / light
     return np.clip(images * gain[:, None, None] + .5, 0, 255).astype("uint8")
 
-# %% ../nbs/24e_shift.ipynb #435985d3
+# %% ../nbs/24e_shift.ipynb #fdc0a16d
 def colour_moments(
     images: np.ndarray,  # (N, h, w, 3) uint8
     most: int = 500,  # pictures looked at, evenly over the rows
@@ -54,7 +54,7 @@ def match_colours(
     moved = (images - of[0]) / np.maximum(of[1], 1e-6) * to[1] + to[0]
     return np.clip(moved + .5, 0, 255).astype("uint8")
 
-# %% ../nbs/24e_shift.ipynb #46b08f03
+# %% ../nbs/24e_shift.ipynb #44cceb10
 def _resized(images, side):
     "Pictures squeezed to squares of another side."
     from PIL import Image
@@ -81,7 +81,7 @@ def lose_detail(
         return np.asarray(images)
     return _resized(_resized(images, side), images.shape[1])
 
-# %% ../nbs/24e_shift.ipynb #fed741d1
+# %% ../nbs/24e_shift.ipynb #91b1f2ec
 def _corners(grey):
     "Mean brightness of the corners over that of the middle."
     side = grey.shape[1]
@@ -120,7 +120,7 @@ def picture_measures(
     width, height = np.array(sizes, float).T
     return looks.assign(width=width, shape=height / width)
 
-# %% ../nbs/24e_shift.ipynb #eea06642
+# %% ../nbs/24e_shift.ipynb #5ea776ec
 def tell_apart(
     home: np.ndarray,  # (n,) a number for each picture of one set
     away: np.ndarray,  # (m,) the same for another set
@@ -158,7 +158,7 @@ def shift_table(
 def _from_half(area):
     return (area - .5).abs()
 
-# %% ../nbs/24e_shift.ipynb #01001ef0
+# %% ../nbs/24e_shift.ipynb #8f7a2d87
 def describe_shift(
     table: pd.DataFrame,  # from `shift_table`
     clear: float = .75,  # from this area on a difference is called clear
@@ -171,7 +171,7 @@ def describe_shift(
     words = [f"{name} ({r.home:.3g} at home, {r.away:.3g} here)" for name, r in found.iterrows()]
     return "clearly different: " + ", ".join(words)
 
-# %% ../nbs/24e_shift.ipynb #ca998dfe
+# %% ../nbs/24e_shift.ipynb #a8ca0a25
 @dataclass(frozen=True)
 class Familiar:
     "What the training pictures of a model look like to it."
@@ -216,7 +216,7 @@ def neighbour_distance(
     search = NearestNeighbors(n_neighbors=min(k, len(familiar.near))).fit(familiar.near)
     return search.kneighbors(z)[0][:, -1]
 
-# %% ../nbs/24e_shift.ipynb #ab72d9b9
+# %% ../nbs/24e_shift.ipynb #d46679bb
 def strangeness_errors(
     home: np.ndarray,  # (n,) scores of familiar pictures that the score wasn't fitted on
     away: np.ndarray,  # (m,) scores of the others
@@ -230,7 +230,7 @@ def strangeness_errors(
     return dict(auroc=auroc, lo=lo, hi=hi, false_alarms=float((home >= at_95).mean()),
                 found=float((away > at_5).mean()))
 
-# %% ../nbs/24e_shift.ipynb #499ced29
+# %% ../nbs/24e_shift.ipynb #237cb57a
 def noise_pictures(
     n: int,
     side: int,  # pixels
@@ -248,9 +248,10 @@ def shuffle_tiles(
     rng = np.random.default_rng(seed)
     side = images.shape[1]
     t = side // tiles
-    mixed = [_mix_tiles(picture[:t * tiles, :t * tiles], t, rng) for picture in images]
-    rest = side - t * tiles
-    return np.pad(np.stack(mixed), ((0, 0), (0, rest), (0, rest), (0, 0)), mode="edge")
+    whole = images[:, :t * tiles, :t * tiles]
+    rest = (0, side - t * tiles)
+    mixed = [_mix_tiles(picture, t, rng) for picture in whole]
+    return np.pad(mixed, ((0, 0), rest, rest, (0, 0)), mode="edge")
 
 def _mix_tiles(picture, t, rng):
     "One picture with its tiles of side t in random order."
@@ -279,7 +280,7 @@ def _section(photograph, side, rng):
     square = photograph[top:top + edge, left:left + edge]
     return np.asarray(Image.fromarray(square).resize((side, side), Image.Resampling.BILINEAR))
 
-# %% ../nbs/24e_shift.ipynb #a888c240
+# %% ../nbs/24e_shift.ipynb #f6c0a242
 def fit_shift(
     sick: np.ndarray,  # (n,) of bool
     p: np.ndarray,  # (n,) probabilities
@@ -298,7 +299,7 @@ def apply_shift(
     from scipy.special import expit
     return expit(log_odds(p) + shift)
 
-# %% ../nbs/24e_shift.ipynb #5a425745
+# %% ../nbs/24e_shift.ipynb #02ce0736
 RECALIBRATION_DRAWS = ("at random", "half melanoma")
 
 def _draw_labelled(sick, n, how, rng):
@@ -326,7 +327,7 @@ def _both_sides(name, sick, score, threshold):
     on = np.where(np.isnan(threshold), np.nan, score > threshold)
     return {f"{name}_sensitivity": on[sick].mean(), f"{name}_specificity": 1 - on[~sick].mean()}
 
-# %% ../nbs/24e_shift.ipynb #a945132e
+# %% ../nbs/24e_shift.ipynb #9900ab9c
 def recalibration_study(
     sick: np.ndarray,  # (n,) of bool, of all labelled pictures of the new place
     p: np.ndarray,  # (n,) probabilities of a model from elsewhere
@@ -356,7 +357,7 @@ def summarise_draws(
     ends = study.quantile([.5, .05, .95]).T.set_axis(["median", "lo", "hi"], axis=1)
     return ends.assign(missing=study.isna().mean()).rename_axis("measure")
 
-# %% ../nbs/24e_shift.ipynb #7f641e7b
+# %% ../nbs/24e_shift.ipynb #53068c74
 def strange_share(
     x: np.ndarray,  # (n, F) features of pictures at home
     group: np.ndarray,  # (n,) what ties them together
@@ -375,7 +376,7 @@ def strange_share(
     errors = strangeness_errors(known, new, both)
     return dict(strange=errors["found"], auroc=errors["auroc"], lo=errors["lo"], hi=errors["hi"])
 
-# %% ../nbs/24e_shift.ipynb #84cae225
+# %% ../nbs/24e_shift.ipynb #f1275676
 def _auc_of(predictions, disease, n_boot):
     "AUC of a disease on the test part with its interval."
     y, p, group = split_arrays(predictions)
@@ -421,7 +422,7 @@ def _fifty_labels(predictions, disease):
     own = summarise_draws(study).loc["own_sensitivity"]
     return dict(median=own["median"], lo=own.lo, hi=own.hi)
 
-# %% ../nbs/24e_shift.ipynb #9b8e2576
+# %% ../nbs/24e_shift.ipynb #e87f29d2
 def _describe_strange(strange):
     text = (f"{strange['strange']:.0%} of these pictures are like none at home (5 % of other "
             f"pictures from there would be called so; AUROC {strange['auroc']:.2f})")
@@ -445,7 +446,7 @@ def _describe_share(r):
         return text + ". Move them (decisions.shift_prior) before a probability is shown to anyone."
     return text + "; the two may be the same."
 
-# %% ../nbs/24e_shift.ipynb #69e198f6
+# %% ../nbs/24e_shift.ipynb #29e753ec
 def describe_away(
     shift: pd.DataFrame,  # from `shift_table`
     strange: dict | None = None,  # from `strange_share`
@@ -469,7 +470,7 @@ def _describe_labels(disease, median, lo, hi):
     return (f"Fifty labelled pictures, half of them {disease}: a threshold chosen on them finds "
             f"{median:.2f} of the others, {lo:.2f} to {hi:.2f} depending on the draw.")
 
-# %% ../nbs/24e_shift.ipynb #0269b792
+# %% ../nbs/24e_shift.ipynb #6f1badae
 def last_features(
     model,  # keras.Model, of pictures with values 0..255 and perhaps metadata
     images: np.ndarray,  # (n, side, side, 3) uint8
@@ -489,9 +490,6 @@ def last_features(
 def _makes_vector(layer):
     "Whether a layer takes one map and gives one vector."
     try:
-        before, after = layer.input, layer.output
-    except (AttributeError, ValueError):  # a layer that is used twice, or not at all
+        return len(layer.input.shape) == 4 and len(layer.output.shape) == 2
+    except (AttributeError, ValueError):  # of a layer with several inputs, or used twice
         return False
-    if isinstance(before, (list, dict, tuple)) or isinstance(after, (list, dict, tuple)):
-        return False
-    return len(before.shape) == 4 and len(after.shape) == 2
