@@ -8,7 +8,7 @@ __all__ = ['BLOCK', 'CLASS_SCORES', 'MATRIX_SCORES', 'RANKING_SCORES', 'SUBMISSI
            'calibration_error', 'brier_score', 'specific_threshold', 'sensitive_threshold', 'melanoma_class',
            'diseases', 'disease_score', 'Alarm', 'choose_alarm', 'alarm_scores', 'choose_alarms', 'weighted_scores',
            'score_intervals', 'evaluate', 'score_table', 'paired_difference', 'average_lesions', 'average_predictions',
-           'choose_weights', 'write_submission', 'class_report', 'compare_published']
+           'choose_shares', 'write_submission', 'class_report', 'compare_published']
 
 # %% ../nbs/22_evaluation.ipynb #61828fd3
 from dataclasses import dataclass
@@ -645,7 +645,7 @@ def _mixtures(members, steps):
         return [(steps,)]
     return [(k, *rest) for k in range(steps + 1) for rest in _mixtures(members - 1, steps - k)]
 
-def choose_weights(
+def choose_shares(
     tables: list,  # predictions of several models, about the same rows, with the split valid
     steps: int = 5,  # shares are multiples of one in so many
     score: str | None = None,  # as `evaluate` names it; None: the one that the task is judged by
