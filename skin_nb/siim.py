@@ -181,7 +181,7 @@ def first_of_linked(
 def _pair_files(folder):
     "Files that list duplicates, or are called so."
     return [file for file in candidate_tables(folder) if has_columns(header_of(file), *_PAIR)
-            or "duplicates" in os.path.basename(file).lower()
+            or re.search(r"duplicates.*\.csv$", os.path.basename(file), re.I)
             and not has_columns(header_of(file), *SIIM_MARKS)]
 
 def _read_pairs(folder, images):
@@ -286,16 +286,22 @@ def _note_missing(table, file, contents):
     return kept
 
 # %% ../nbs/02e_siim_isic.ipynb #47e7446e
-def _without_test(folder, file, rest, contents):
+def _unanswered(file):
+    "The pictures that a table names without an answer; none where it can't be read."
+    header = header_of(file)
+    if not has_columns(header, "image_name") or has_columns(header, "target"):
+        return set()
+    try:
+        cells, _ = read_table(file)
+    except DataError:
+        return set()
+    return set(map(picture_name, cells[column_named(cells.columns, "image_name")]))
+
+def _without_test(folder, rest, contents):
     "Pictures without a row, those of the challenge's test part taken off."
     if not rest:
         return rest
-    names = set()
-    for other in candidate_tables(folder):
-        header = header_of(other)
-        if has_columns(header, "image_name") and not has_columns(header, "target"):
-            cells, _ = read_table(other)
-            names |= set(map(picture_name, cells[column_named(cells.columns, "image_name")]))
+    names = {name for other in candidate_tables(folder) for name in _unanswered(other)}
     test = [p.place for p in rest if p.stem in names or re.match("(.*/)?test[^/]*/", p.place, re.I)]
     if test:
         contents.passed_over[OTHER_PARTS] = test
@@ -315,7 +321,7 @@ def _load_rows(folder):
     pairs, torn = _read_pairs(folder, set(table.image_id))
     problems += _check_answers(file, cells) + _check_siim_rows(file, table)
     problems += torn + _check_pairs(table, pairs)
-    rest = _without_test(folder, file, matches.rest, contents)
+    rest = _without_test(folder, matches.rest, contents)
     problems += contents.problems + matches.unlike
     problems += _check_pictures(file, table, rest, contents)
     table = fill_lesions(table, aloud=False)

@@ -102,6 +102,13 @@ def test_a_pair_of_two_patients_makes_them_one(tmp_path):
     assert owner.nunique() == 3 and owner["ISIC_000"] == owner["ISIC_009"] == "IP_0000000"
 
 
+def test_three_columns_are_enough(tmp_path):
+    siim(tmp_path, lambda t: t[["target", "patient_id", "image_name"]])
+    (tmp_path / "notes_on_duplicates.txt").write_text("none found")
+    table = read_any(tmp_path)
+    assert len(table) == 12 and set(table.sex) == {"unknown"} and (table.dx == "mel").sum() == 3
+
+
 def test_gaps_are_gaps(tmp_path):
     siim(tmp_path, lambda t: t.assign(sex="", age_approx="NA", anatom_site_general_challenge=""))
     table = read_any(tmp_path)
