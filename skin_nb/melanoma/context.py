@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CONTEXT_KINDS', 'MEASURES', 'Seating', 'seat_pictures', 'shuffle_seats', 'mean_of_others', 'maximum_of_others',
-           'attend', 'ContextSettings', 'build_context', 'log_losses', 'compile_context', 'fit_context',
-           'context_logits', 'average_over_group', 'within_groups', 'context_score', 'compare_arms', 'context_table',
-           'plot_context', 'describe_context', 'context_attention', 'evenness']
+           'attend', 'ContextSettings', 'build_context', 'BestSoFar', 'log_losses', 'restart', 'compile_context',
+           'fit_context', 'context_logits', 'average_over_group', 'within_groups', 'context_score', 'compare_arms',
+           'context_table', 'plot_context', 'describe_context', 'context_attention', 'evenness']
 
 # %% ../../nbs/42_patient_context.ipynb #e6bd8fa9
 from dataclasses import dataclass
@@ -173,6 +173,22 @@ def _half_each(y, chosen):
         weights[own] = .5 / max(own.sum(), 1)
     return weights
 
+@dataclass
+class BestSoFar:
+    "What had the smallest loss, and how many looks ago."
+    loss: float = np.inf
+    kept: object = None  # whatever was handed in with that loss
+    waited: int = 0  # looks since
+
+    def see(self,
+            loss: float,
+            what,  # kept if the loss is the smallest so far
+            ):
+        "One more look."
+        self.waited += 1
+        if loss < self.loss:
+            self.loss, self.kept, self.waited = loss, what, 0
+
 def log_losses(
     logits: np.ndarray,  # (N,)
     y: np.ndarray,  # (N,) 0 or 1
@@ -180,9 +196,13 @@ def log_losses(
     "Binary cross-entropy of logits."
     return np.logaddexp(0, logits) - y * logits
 
-def _restart(model, fresh):
-    "Give a compiled model the weights of a fresh one, and an optimizer without a past."
-    model.set_weights(fresh.get_weights())
+def restart(
+    model: keras.Model,  # compiled
+    fresh: keras.Model,  # of the same architecture, with new weights
+):
+    "Give a compiled model the state of a fresh one, and an optimizer without a past."
+    for own, new in zip(model.variables, fresh.variables):
+        own.assign(new)
     model.optimizer.build(model.trainable_variables)
     rate = model.optimizer.learning_rate
     for variable in model.optimizer.variables:
@@ -213,24 +233,20 @@ def fit_context(
     seed: int = 0,
 ) -> np.ndarray:  # (N,) logits of all pictures
     "Train a context model from the start, and keep what is best on the validation part."
-    _restart(model, build_context(kind, z.shape[1], seating.seats, settings, seed))
+    restart(model, build_context(kind, z.shape[1], seating.seats, settings, seed))
     inputs = [seating.place(z), seating.mask]
     truth = seating.place(y[:, None])
     weights = seating.place(_half_each(y, part == "train"))
     choosing = _half_each(y, part == "valid")
-    best = (np.inf, None)
-    waited = 0
-    for step in range(settings.steps):
+    best = BestSoFar()
+    for step in range(1, settings.steps + 1):
         model.train_on_batch(inputs, truth, sample_weight=weights)
-        if (step + 1) % settings.check:
-            continue
-        logits = seating.collect(model.predict_on_batch(inputs))[:, 0]
-        loss = log_losses(logits, y) @ choosing
-        waited = 0 if loss < best[0] else waited + 1
-        best = (loss, logits) if loss < best[0] else best
-        if waited == settings.patience:
+        if step % settings.check == 0:
+            logits = seating.collect(model.predict_on_batch(inputs))[:, 0]
+            best.see(log_losses(logits, y) @ choosing, logits)
+        if best.waited == settings.patience:
             break
-    return best[1]
+    return best.kept
 
 # %% ../../nbs/42_patient_context.ipynb #03e46058
 def context_logits(
@@ -352,9 +368,9 @@ def context_table(
 
 # %% ../../nbs/42_patient_context.ipynb #a893946b
 MEASURES = {  # score -> its name in figures
-    "auc": "AUC over all pictures",
+    "auc": "AUC, all pictures",
     "auc within": "AUC within a patient",
-    "top within": "highest score is a melanoma",
+    "top within": "melanoma on top",
 }
 
 def plot_context(
@@ -375,7 +391,7 @@ def plot_context(
         ax.scatter(rows.value, range(len(arms)), color=colours, s=22, zorder=3)
         ax.axvline(rows.value["alone"], color="grey", ls=":", lw=1)
         ax.set(xlabel=MEASURES[name], yticks=range(len(arms)), yticklabels=arms)
-    fig.suptitle(title, x=.02, ha="left", fontsize="medium")
+    fig.suptitle(title.replace("; ", ";\n"), x=.02, ha="left", fontsize="medium")
     return fig
 
 # %% ../../nbs/42_patient_context.ipynb #b716cd19
@@ -392,7 +408,7 @@ def describe_context(
     better = [kind for kind in kinds if _is_above(rows.loc[kind])]
     left = [kind for kind in kinds if f"{kind}, shuffled" in rows.index
             and _is_above(rows.loc[f"{kind}, shuffled"])]
-    gain = f"{MEASURES[score]}: better than the picture alone: {', '.join(better) or 'none'}"
+    gain = f"{MEASURES[score]}, better than the picture alone: {', '.join(better) or 'none'}"
     return f"{gain}; with shuffled patients: {', '.join(left) or 'none'}"
 
 # %% ../../nbs/42_patient_context.ipynb #cbc06435
