@@ -10,7 +10,7 @@ __all__ = ['WHITE_LIGHT', 'Place', 'open_place', 'folders_beside', 'write_extern
            'strangeness_table', 'describe_strangeness', 'recalibration_table', 'describe_recalibration', 'varied',
            'remedy_answers', 'remedy_table', 'describe_remedies', 'saved_model_answers', 'read_external']
 
-# %% ../../nbs/55_external.ipynb #ad74b3e9
+# %% ../../nbs/55_external.ipynb #3496c141
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from ..shift import (
     strangeness_errors, summarise_draws)
 from ..tasks import COLOURS, MELANOMA, as_melanoma, task_of, with_task
 
-# %% ../../nbs/55_external.ipynb #24f524c5
+# %% ../../nbs/55_external.ipynb #4f53c035
 @dataclass(frozen=True)
 class Place:
     "A data set at the size of a network."
@@ -70,7 +70,7 @@ def _is_place(folder):
         return False
     return True
 
-# %% ../../nbs/55_external.ipynb #cff8c9b2
+# %% ../../nbs/55_external.ipynb #50b2539e
 def write_external(
     tables: dict,  # name -> table
     out: str | Path,  # folder
@@ -83,7 +83,7 @@ def write_external(
             table.round(4).to_csv(tmp, index=False)
     return written
 
-# %% ../../nbs/55_external.ipynb #4eea9495
+# %% ../../nbs/55_external.ipynb #97853c3b
 def place_measures(
     place: Place,
     most: int = 500,  # pictures looked at, evenly over the rows
@@ -94,7 +94,7 @@ def place_measures(
     group = place.name + " " + table[task_of(table).group].iloc[rows]
     return picture_measures(table, place.images, rows), group.to_numpy()
 
-# %% ../../nbs/55_external.ipynb #ff290d6f
+# %% ../../nbs/55_external.ipynb #550d1d08
 def changed_features(
     place: Place,
     network,  # from `frozen_network`
@@ -121,7 +121,7 @@ def _changed_key(pixels, name, view):
     from skin_nb.core import content_key
     return content_key(pixels, name, view)
 
-# %% ../../nbs/55_external.ipynb #9f0200a6
+# %% ../../nbs/55_external.ipynb #2550b771
 @dataclass(frozen=True)
 class Asked:
     "Pictures that a head is asked about."
@@ -181,7 +181,7 @@ def ask_folds(
     return {name: with_task(pd.concat([f[name] for f in by_fold], ignore_index=True), task)
             for name in by_fold[0]}
 
-# %% ../../nbs/55_external.ipynb #908b393b
+# %% ../../nbs/55_external.ipynb #cbb80b03
 def place_scores(
     predictions: pd.DataFrame,  # from `ask_folds`
     n_boot: int = 300,  # resamples of lesions or patients
@@ -216,7 +216,7 @@ def _each(answers):
         for scored, predictions in by_place.items():
             yield made, made if scored == "home" else scored, predictions
 
-# %% ../../nbs/55_external.ipynb #5694d955
+# %% ../../nbs/55_external.ipynb #6c6afa97
 def _ends(row, name):
     return f"{row[name]:.3f} [{row[f'{name}_lo']:.3f}, {row[f'{name}_hi']:.3f}]"
 
@@ -256,7 +256,7 @@ def _verdict(own, there):
     clear = "clearly different" if lo > 0 or hi < 0 else "not clearly different"
     return f"{difference:+.3f} [{lo:+.3f}, {hi:+.3f}], {clear}"
 
-# %% ../../nbs/55_external.ipynb #cc5f965f
+# %% ../../nbs/55_external.ipynb #6416f14b
 def _transfer_title(table):
     "The largest loss away from home."
     own = table[table.made_at == table.scored_at].set_index("made_at").auc
@@ -292,7 +292,7 @@ def plot_transfer(
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
-# %% ../../nbs/55_external.ipynb #8dd87a89
+# %% ../../nbs/55_external.ipynb #d8273d86
 WHITE_LIGHT = (shades_of_gray, "shades of gray 6")  # a change and its name
 
 def changes_towards(
@@ -339,7 +339,7 @@ def feature_variants(
             found[name] = changed_features(place, network, change, key, rows)
     return found
 
-# %% ../../nbs/55_external.ipynb #ccc6ec8e
+# %% ../../nbs/55_external.ipynb #093f31e2
 def _variant_tables(place, rows, features, kept, tag):
     "What is asked: the pictures as they are, and changed in each way; those rows that are kept."
     table = place.table.iloc[rows[kept]].reset_index(drop=True)
@@ -366,7 +366,7 @@ def _change_row(before, after, n_boot):
     return dict(before=found["b"], after=found["a"], difference=found["difference"],
                 lo=found["lo"], hi=found["hi"])
 
-# %% ../../nbs/55_external.ipynb #0c631be5
+# %% ../../nbs/55_external.ipynb #02fcd89a
 def without_classes(
     predictions: pd.DataFrame,
     keep: np.ndarray,  # (n,) for each test row whether its class is kept
@@ -407,7 +407,7 @@ def factor_table(
     table.insert(1, "other", other.name)
     return table
 
-# %% ../../nbs/55_external.ipynb #8ef4e34c
+# %% ../../nbs/55_external.ipynb #5e49c0eb
 def _is_clear(row):
     return row.lo > 0 or row.hi < 0
 
@@ -452,7 +452,7 @@ def plot_factors(
                  f"({largest.made_at}, {largest.pictures})", loc="left")
     return ax
 
-# %% ../../nbs/55_external.ipynb #b2910aaa
+# %% ../../nbs/55_external.ipynb #270abfa9
 def _set_columns(predictions, level, n_boot):
     "Coverage of class-conditional sets for all and for melanoma."
     sets = set_table(predictions, predict_sets(predictions, level, by_class=True), n_boot)
@@ -491,7 +491,7 @@ def _share_columns(predictions, n_boot):
     return dict(columns, ratio_lo=table.lo["ratio"], ratio_hi=table.hi["ratio"],
                 estimated=estimate_prior(new, is_mel[is_valid].mean()))
 
-# %% ../../nbs/55_external.ipynb #1d0c295e
+# %% ../../nbs/55_external.ipynb #b7e16629
 def _where(row):
     "Where a model is scored, seen from where it was made."
     return "at home" if row.made_at == row.scored_at else f"on {row.scored_at}"
@@ -514,7 +514,7 @@ def _describe_held(r, level):
     return (f"sets hold the truth in {_ends(r, 'held_all')} of all cases and "
             f"{_ends(r, 'held_mel')} of the melanomas: for these {level:.0%} is {kept}")
 
-# %% ../../nbs/55_external.ipynb #c16d5b62
+# %% ../../nbs/55_external.ipynb #b9bdef85
 def strange_sets(
     home: Place,
     others: list,  # of `Place`
@@ -560,7 +560,7 @@ def _strangeness(familiar, home, away):
     distances = {"Mahalanobis": mahalanobis_distance, "neighbours": neighbour_distance}
     return {name: (of(familiar, home), of(familiar, away)) for name, of in distances.items()}
 
-# %% ../../nbs/55_external.ipynb #b2942eff
+# %% ../../nbs/55_external.ipynb #f61b3c06
 def describe_strangeness(
     table: pd.DataFrame,  # from `strangeness_table`
 ) -> str:
@@ -574,7 +574,7 @@ def describe_strangeness(
                      f"5 % false alarms {best.found:.0%} are noticed.")
     return "\n".join(lines)
 
-# %% ../../nbs/55_external.ipynb #599ddb16
+# %% ../../nbs/55_external.ipynb #6d3f8ee9
 def recalibration_table(
     answers: dict,  # where a model was made -> place -> predictions
     n: int = 50,  # labelled pictures
@@ -615,7 +615,7 @@ def describe_recalibration(
 def _describe_thresholds(m):
     "The threshold from home and one of the fifty, from a summary of draws."
     own = m.loc["own_sensitivity"]
-    missing = f" (none where no melanoma is among them, {own.missing:.0%} of the draws)"
+    missing = f" (none where no melanoma is among them, {own.missing:.1%} of the draws)"
     return (f"the threshold from home finds {m['median']['home_sensitivity']:.2f} at a specificity "
             f"of {m['median']['home_specificity']:.2f}; a threshold of the fifty "
             f"{own['median']:.2f} [{own.lo:.2f}, {own.hi:.2f}] at "
@@ -628,7 +628,7 @@ def _describe_moved(m):
             f"{after['median']:.1%} [{after.lo:.1%}, {after.hi:.1%}] after moving the "
             f"probabilities, {m['median']['observed']:.1%} there are")
 
-# %% ../../nbs/55_external.ipynb #0b5c2042
+# %% ../../nbs/55_external.ipynb #5523f053
 def varied(
     images: np.ndarray,  # (n, side, side, 3) uint8
     seed: int = 0,
@@ -651,7 +651,7 @@ def _with_views(second, elsewhere, parts):
     table = with_task(parts.iloc[train].reset_index(drop=True), task_of(parts))
     return {"views": Asked(table, second[train], "train"), **elsewhere}
 
-# %% ../../nbs/55_external.ipynb #cacaf53c
+# %% ../../nbs/55_external.ipynb #c1e91bd5
 def remedy_answers(
     place: Place,
     others: list,  # of `Place`
@@ -673,7 +673,7 @@ def remedy_answers(
             "white light": ask(white_x, partial(_always, _all_of(others, white))),
             "views": ask(x, partial(_with_views, second, elsewhere))}
 
-# %% ../../nbs/55_external.ipynb #71c78c90
+# %% ../../nbs/55_external.ipynb #789be46d
 def remedy_table(
     made: str,  # where the models were made
     answers: dict,  # from `remedy_answers`
@@ -689,7 +689,7 @@ def remedy_table(
                 rows.append(dict(made_at=made, scored_at=at, remedy=remedy, **row))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/55_external.ipynb #90b13f3d
+# %% ../../nbs/55_external.ipynb #2b111d3d
 def describe_remedies(
     table: pd.DataFrame,  # from `remedy_table`
 ) -> str:
@@ -702,7 +702,7 @@ def _describe_remedy(r):
     verdict = "clear" if _is_clear(r) else "no clear difference"
     return f"made on {r.made_at}, {_where(r)} {_change_in_words(r)} ({verdict})"
 
-# %% ../../nbs/55_external.ipynb #29f39209
+# %% ../../nbs/55_external.ipynb #a2bad16d
 def saved_model_answers(
     model: str | Path,  # model.keras of a run
     places: list,  # of `Place`, none of them where it was made
@@ -731,7 +731,7 @@ def _of_two(predictions):
         return predictions
     return predictions_table(as_melanoma(predictions), predictions.p_mel)
 
-# %% ../../nbs/55_external.ipynb #c77d932c
+# %% ../../nbs/55_external.ipynb #c7b35efb
 def read_external(
     folder: str | Path,  # with files that `write_external` wrote
 ) -> dict:  # name -> table; empty where there is none
