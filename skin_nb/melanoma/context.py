@@ -98,14 +98,17 @@ def maximum_of_others(
     return ops.where(company, ops.where(sole, second, first), 0.) * taken
 
 # %% ../../nbs/42_patient_context.ipynb #3496e374
+def _others(mask, seats):
+    "(patients, seats, seats) 1 where one picture and another sit."
+    return mask[:, :, None] * mask[:, None, :] * (1 - np.eye(seats, dtype="float32"))
+
 def attend(
     query,  # (patients, seats, K)
     key,  # (patients, seats, K)
     mask,  # (patients, seats) 1 where a picture sits
 ):  # (patients, seats, seats) weights of the others; rows sum to 1, or to 0 for a picture alone
     "How much each picture looks at each other picture of its patient."
-    seats = query.shape[1]
-    others = mask[:, :, None] * mask[:, None, :] * (1 - np.eye(seats, dtype="float32"))
+    others = _others(mask, query.shape[1])
     fit = ops.matmul(query, ops.transpose(key, (0, 2, 1))) / query.shape[2] ** .5
     weights = ops.softmax(fit + (others - 1) * 1e9, -1)
     return layers.Multiply(name="attention")([weights, others])
@@ -204,9 +207,12 @@ def restart(
     for own, new in zip(model.variables, fresh.variables):
         own.assign(new)
     model.optimizer.build(model.trainable_variables)
-    rate = model.optimizer.learning_rate
-    for variable in model.optimizer.variables:
-        if variable is not rate:
+    _forget(model.optimizer)
+
+def _forget(optimizer):
+    "Set all that an optimizer has counted and averaged to zero."
+    for variable in optimizer.variables:
+        if variable is not optimizer.learning_rate:
             variable.assign(ops.zeros_like(variable))
 
 # %% ../../nbs/42_patient_context.ipynb #230d5422
@@ -282,20 +288,20 @@ def average_over_group(
     return pd.DataFrame(logits.T).groupby(np.asarray(groups)).transform("mean").to_numpy().T
 
 # %% ../../nbs/42_patient_context.ipynb #ed525413
+def _rank_group(y, score):
+    "How well a score ranks the pictures of one group that has both classes."
+    auc = ranking_scores(y == 1, score, np.ones((len(y), 1)))[0][0]
+    return dict(auc=auc, top=y[score == score.max()].mean(), chance=y.mean())
+
 def within_groups(
     y: np.ndarray,  # (N,) 0 or 1
     score: np.ndarray,  # (N,)
     groups: np.ndarray,  # (N,)
 ) -> pd.DataFrame:  # a row for each group with both classes: auc, top (0..1), chance of top
     "How well a score ranks the pictures of each group."
-    rows = {}
-    for name, at in pd.Series(range(len(y))).groupby(np.asarray(groups)):
-        own = y[at]
-        if own.min() == own.max():
-            continue
-        auc = ranking_scores(own == 1, score[at], np.ones((len(at), 1)))[0][0]
-        highest = score[at] == score[at].max()
-        rows[name] = dict(auc=auc, top=own[highest].mean(), chance=own.mean())
+    rows = {name: _rank_group(y[at], score[at])
+            for name, at in pd.Series(range(len(y))).groupby(np.asarray(groups))
+            if len(set(y[at])) == 2}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["auc", "top", "chance"])
 
 # %% ../../nbs/42_patient_context.ipynb #32059e9a
