@@ -6,7 +6,7 @@
 __all__ = ['PictureCost', 'picture_cost', 'Phase', 'plans_between', 'phase_rows', 'phase_recipe', 'plan_table', 'run_plan',
            'over_seeds', 'compare_seeds', 'seed_scores', 'score_ways', 'compare_ways', 'describe_pairs', 'plot_pairs']
 
-# %% ../../nbs/44_progressive_resolution.ipynb #40b1d753
+# %% ../../nbs/44_progressive_resolution.ipynb #01ea0d7d
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..recipe import Recipe
 from ..tasks import COLOURS, task_of, with_task
 from ..training import fit_recipe
 
-# %% ../../nbs/44_progressive_resolution.ipynb #73ec449c
+# %% ../../nbs/44_progressive_resolution.ipynb #f8561765
 @dataclass(frozen=True)
 class PictureCost:
     "What a picture costs at one size, in billions of operations."
@@ -45,7 +45,7 @@ def picture_cost(
     frozen = (1 - stage.remaining) * gflops * recipe.views.count
     return PictureCost(size, frozen, 3 * stage.remaining * gflops, stage.kb)
 
-# %% ../../nbs/44_progressive_resolution.ipynb #1dbd0e9d
+# %% ../../nbs/44_progressive_resolution.ipynb #11f360dc
 @dataclass(frozen=True)
 class Phase:
     "A round of training at one size."
@@ -85,7 +85,7 @@ def phase_recipe(
     return replace(recipe, name=f"{recipe.name}_{size}", size=size, stages=(stage,),
                    rows=replace(recipe.rows, per_epoch=rows))
 
-# %% ../../nbs/44_progressive_resolution.ipynb #c4a33e7d
+# %% ../../nbs/44_progressive_resolution.ipynb #13c57dac
 def plan_table(
     plans: dict,  # name -> phases
     costs: dict,  # size -> `PictureCost`
@@ -105,7 +105,7 @@ def plan_table(
             rows.append(dict(plan=name, size=phase.size, epochs=n, rows=each, gflops=used))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/44_progressive_resolution.ipynb #43164ea8
+# %% ../../nbs/44_progressive_resolution.ipynb #9bef94b3
 def run_plan(
     recipe: Recipe,
     phases: pd.DataFrame,  # rows of `plan_table` of one plan: size, epochs, rows
@@ -135,7 +135,7 @@ def over_seeds(
         tables.append(with_task(joined, task_of(of_folds[0])))
     return tables
 
-# %% ../../nbs/44_progressive_resolution.ipynb #7a422a6d
+# %% ../../nbs/44_progressive_resolution.ipynb #d81219dc
 def _mean_area(tables, split):
     "The mean AUC of several tables as a function of weights (n, b), and their groups."
     arrays = [split_arrays(t, split) for t in tables]
@@ -168,7 +168,7 @@ def compare_seeds(
     lo, hi = np.nanquantile(drawn["ours"] - drawn["theirs"], [.025, .975]).tolist()
     return {**value, "difference": value["ours"] - value["theirs"], "lo": lo, "hi": hi}
 
-# %% ../../nbs/44_progressive_resolution.ipynb #32e20049
+# %% ../../nbs/44_progressive_resolution.ipynb #fd2eeb37
 def seed_scores(
     tables: list,  # predictions, one a seed
     split: str = "test",
@@ -209,7 +209,7 @@ def describe_pairs(
         lines.append(f"- “{row.way}” against “{row.against}”: {found} ({interval}).")
     return "\n".join(lines)
 
-# %% ../../nbs/44_progressive_resolution.ipynb #e8f7fce6
+# %% ../../nbs/44_progressive_resolution.ipynb #0ef4bbdc
 def plot_pairs(
     pairs: pd.DataFrame,  # from `compare_ways`
     ax=None,  # Matplotlib Axes; None: a new figure
