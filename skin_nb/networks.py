@@ -86,8 +86,9 @@ def _stage_table(model, backbone, recipe, images):
     "A row a stage."
     rates = dropout_rates(model)
     rows = []
+    norm = recipe.scratch or recipe.train_norm
     for stage in recipe.stages:
-        start = set_trainable(model, backbone, stage.unfreeze, recipe.scratch, rates)
+        start = set_trainable(model, backbone, stage.unfreeze, norm, rates)
         rows.append(_stage_row(model, recipe, start, images))
     return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="stage"))
 

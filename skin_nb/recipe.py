@@ -107,6 +107,7 @@ class Recipe:
     augment: tuple = ()  # keyword pairs for `augmentation`, where images are trained on directly
     cache: Cache = Cache()
     scratch: bool = False  # no pre-trained weights: batch norm trains
+    train_norm: bool = False  # batch norm trains where its layer does, with pre-trained weights too
     precision: str = "float32"  # one of `PRECISIONS`
     seed: int = 0
 

@@ -519,7 +519,8 @@ class Training:
 # %% ../nbs/21c_training.ipynb #4f7d3553
 def _freeze(model, backbone, recipe, stage, rates):
     "Set what trains in a stage, and find where to cut."
-    set_trainable(model, backbone, stage.unfreeze, recipe.scratch, rates)
+    norm = recipe.scratch or recipe.train_norm
+    set_trainable(model, backbone, stage.unfreeze, norm, rates)
     return find_cut(model, recipe.cache.max_kb)
 
 def _earliest(cuts):

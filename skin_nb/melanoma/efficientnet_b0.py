@@ -16,7 +16,8 @@ from ..recipe import Head, Optimizer, Recipe, Rows, Stage
 # %% ../../nbs/41_melanoma_efficientnet_b0.ipynb #55a84507
 AS_PUBLISHED = Recipe(
     "melanoma_efficientnet_b0", "EfficientNetB0", 256, (Stage(2, 1e-3, unfreeze="all"),),
-    protocol="published", head=Head(dense=(256,), dropout=.3, output="sigmoid", prior=True),
+    protocol="published", train_norm=True,
+    head=Head(dense=(256,), dropout=.3, output="sigmoid", prior=True),
     strategy=STRATEGIES["positive weight"], rows=Rows(batch=8),
     augment=(("flip", "both"), ("rotation", .1), ("zoom", 0), ("brightness", .1)))
 
