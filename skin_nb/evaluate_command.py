@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EVALUATE_OPTIONS', 'EARLIER_EVALUATIONS', 'NO_DIAGNOSIS', 'evaluate_parser', 'evaluate_command', 'results_folder',
-           'set_evaluation_aside', 'read_for_model', 'validation_predictions', 'add_validation', 'count_seen',
-           'describe_seen', 'quiet_import', 'describe_left_out', 'describe_scores', 'answer_table']
+           'set_evaluation_aside', 'read_for_model', 'as_asked', 'validation_predictions', 'add_validation',
+           'count_seen', 'describe_seen', 'quiet_import', 'describe_left_out', 'describe_scores', 'answer_table']
 
 # %% ../nbs/25c_evaluate.ipynb #f6da55c4
 import argparse
@@ -137,10 +137,10 @@ def read_for_model(
     found,  # `FoundData`
 ) -> tuple:  # (table with the model's task, Series class -> rows left out)
     "A labelled folder as a saved model sees it: all of it is its test part."
-    from skin_nb.tasks import fit_to_task, task_from_dict
+    from skin_nb.tasks import task_from_dict
     table = found.table.assign(split="test", fold=0)
     try:
-        table, left_out = fit_to_task(table, task_from_dict(info["task"]))
+        table, left_out = _fit_table(table, task_from_dict(info["task"]))
     except DataError as error:  # which doesn't know where the table is from
         where = str(found.folder or "the embedded sample")
         classes = ", ".join(sorted(set(found.table.dx)))
@@ -149,6 +149,28 @@ def read_for_model(
     table = table.reset_index(drop=True)
     table.attrs["is_sample"] = found.is_sample
     return table, left_out
+
+# %% ../nbs/25c_evaluate.ipynb #b84473c8
+def _fit_table(table, task):
+    "A table with a model's task, or as melanoma against the rest where that is all it knows."
+    from skin_nb.evaluation import melanoma_class
+    from skin_nb.tasks import MELANOMA, fit_to_task, task_of
+    if task_of(table).name == MELANOMA.name and melanoma_class(task) and not task.is_binary:
+        return table, table.dx[:0].value_counts()
+    return fit_to_task(table, task)
+
+def as_asked(
+    predictions,  # DataFrame with the classes of a model, or None
+    task,  # `Task` of the folder that is judged
+):  # DataFrame of the task's classes; None where there were none
+    "A model's predictions, where a folder asks for melanoma alone as those of melanoma."
+    from skin_nb.evaluation import melanoma_class
+    from skin_nb.predictions import predictions_table
+    from skin_nb.tasks import MELANOMA, as_melanoma, task_of
+    if predictions is None or task.name != MELANOMA.name or task_of(predictions).is_binary:
+        return predictions
+    p = predictions[f"p_{melanoma_class(task_of(predictions))}"]
+    return predictions_table(as_melanoma(predictions), p)
 
 # %% ../nbs/25c_evaluate.ipynb #3121a584
 def validation_predictions(
@@ -246,8 +268,8 @@ def _evaluate(arguments):
         table, left_out = read_for_model(info, found)
         home = _home_table(arguments)
         p, seen = _ask(model, table)
-        from skin_nb.predictions import predictions_table
-        predictions = predictions_table(table, p)
+        predictions = _predictions_of(table, p, info)
+        valid = as_asked(valid, _task_of(table))
         away = _compare_home(home, model, table, add_validation(predictions, valid))
     scored = _score(predictions, seen, valid)
     record = dict(model=str(model), data=arguments.data, left_out=left_out.to_dict(), **scored)
@@ -333,6 +355,21 @@ def _draw_figures(out, table, predictions, metrics):
     score_figures(predictions, out / "figures", metrics=metrics,
                   picture=lambda image_id: open_image(path[image_id]))
 
+# %% ../nbs/25c_evaluate.ipynb #096ffd15
+def _task_of(table):
+    from skin_nb.tasks import task_of
+    return task_of(table)
+
+def _predictions_of(table, p, info):
+    "A model's probabilities as the table of predictions that the folder asks for."
+    from skin_nb.predictions import predictions_table
+    from skin_nb.tasks import task_from_dict
+    task = task_from_dict(info["task"])
+    if len(_task_of(table).classes) < p.shape[1]:  # melanoma alone
+        from skin_nb.evaluation import melanoma_class
+        p = p[:, task.classes.index(melanoma_class(task))]
+    return predictions_table(table, p)
+
 # %% ../nbs/25c_evaluate.ipynb #0e2a8323
 def describe_left_out(
     left_out,  # Series class -> rows left out
@@ -394,7 +431,7 @@ def _print_results(table, left_out, info, scored):
     print("\n" + describe_scores(scored["metrics"], scored["metrics_not_seen"]))
     print(describe_left_out(left_out))
 
-# %% ../nbs/25c_evaluate.ipynb #217cafa3
+# %% ../nbs/25c_evaluate.ipynb #a96d3ba0
 _LOOKED_AT = 1000  # pictures of a place, evenly over its rows
 
 def _evenly(table):
@@ -417,7 +454,7 @@ def _look_at(model, table):
     measures = picture_measures(table, images, rows)
     return measures, last_features(loaded[0], images[rows]), group
 
-# %% ../nbs/25c_evaluate.ipynb #2d0ae572
+# %% ../nbs/25c_evaluate.ipynb #5c803a82
 def _home_table(arguments):
     "The pictures of home, None without --home; a `DataError` where they can't be compared with."
     if not arguments.home:

@@ -75,6 +75,14 @@ def test_evaluate_a_melanoma_model(models, evaluated, tmp_path):
     assert not (tmp_path / "out/submission.csv").exists()
 
 
+def test_seven_classes_are_asked_for_melanoma_where_a_folder_knows_no_more(models, evaluated, tmp_path):
+    from skin_nb.sample import siim_sample_folder
+    said, record, predictions = evaluated(models["seven"], siim_sample_folder(), tmp_path / "out")
+    assert record["metrics"]["classes"] == ["other", "mel"] and record["left_out"] == {}
+    assert len(predictions) == 300 and "50 patients" in said
+    assert abs(predictions.p_mel + predictions.p_other - 1).max() < 1e-6
+
+
 def test_what_is_different_away_from_home(models, tmp_path, capsys):
     "With --home both answers, with labels and without, say how the folder differs from home."
     class_folder(tmp_path / "mine", {"mel": "mel", "nv": "nv", "bkl": "bkl"})
