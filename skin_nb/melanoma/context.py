@@ -359,7 +359,7 @@ def _compared(key, reference, whole, drawn):
 
 # %% ../../nbs/42_patient_context.ipynb #b0b9b3d3
 def context_table(
-    result: pd.DataFrame,  # of `compare_arms`, one block of rows
+    result: pd.DataFrame,  # from compare_arms, one block
 ) -> pd.DataFrame:  # a row an arm, a column a score, with intervals in brackets
     "Scores of all arms, and what the AUC differs from that of the picture alone."
     def cell(row):
@@ -380,7 +380,7 @@ MEASURES = {  # score -> its name in figures
 }
 
 def plot_context(
-    result: pd.DataFrame,  # of `compare_arms`, one block of rows
+    result: pd.DataFrame,  # from compare_arms, one block
     title: str,
 ):  # Matplotlib Figure
     "Every arm's scores with intervals; a dotted line where the picture alone is."
@@ -405,7 +405,7 @@ def _is_above(row):
     return row.d_lo > 0
 
 def describe_context(
-    result: pd.DataFrame,  # of `compare_arms`, one block of rows
+    result: pd.DataFrame,  # from compare_arms, one block
     score: str = "auc",
 ) -> str:
     "Which kinds of company are better than none, in a sentence."

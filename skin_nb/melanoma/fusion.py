@@ -185,7 +185,7 @@ def _fresh(model):
         return keras.models.clone_model(model)
 
 def fit_fusion(
-    model: keras.Model,  # from `fusion_head`; trained in place
+    model: keras.Model,  # from fusion_head; trained in place
     arm: Arm,
     data: FusionData,
     settings: FusionSettings = FusionSettings(),
@@ -304,7 +304,7 @@ def _rows_of(result, score, known, against=REFERENCE):
     return result[chosen]
 
 def fusion_table(
-    result: pd.DataFrame,  # of `compare_fusion`, one task
+    result: pd.DataFrame,  # from compare_fusion, one task
     score: str,  # one of its scores
 ) -> pd.DataFrame:  # a row an arm: score and difference to the picture alone, with intervals
     "What each arm is worth where everything is known."
@@ -327,7 +327,7 @@ def _arms_with(rows, verdict):
     return ", ".join(rows.arm[[_verdict(row) == verdict for row in rows.itertuples()]])
 
 def describe_fusion(
-    result: pd.DataFrame,  # of `compare_fusion`, one task
+    result: pd.DataFrame,  # from compare_fusion, one task
     score: str,  # one of its scores
     known: str = "all",  # one of `KNOWN`
     against: str = REFERENCE,
@@ -342,7 +342,7 @@ def describe_fusion(
 
 # %% ../../nbs/43_fusion.ipynb #b0d88682
 def plot_fusion(
-    result: pd.DataFrame,  # of `compare_fusion`, one task
+    result: pd.DataFrame,  # from compare_fusion, one task
     score: str,  # one of its scores
 ):  # Matplotlib Axes
     "Each fused head against the picture alone, by what is known."
@@ -358,7 +358,8 @@ def plot_fusion(
     name = score.replace("_", " ")
     ax.set(xticks=range(len(KNOWN)), xticklabels=KNOWN, xlabel="known when asked",
            ylabel=f"{name},\nminus picture alone", title=_missing_title(rows))
-    ax.legend(ncol=4, fontsize=8, frameon=False)
+    ax.legend(ncol=4, fontsize=8, frameon=False, loc="lower left")
+    ax.margins(y=.15)
     return ax
 
 def _missing_title(rows):
