@@ -26,7 +26,9 @@ OPTIONS = replace(SCRATCH, stages=(replace(SCRATCH.stages[0], plateau=1), replac
 FROZEN = Recipe("frozen", "MobileNetV2", 32, (Stage(2, 1e-3), Stage(2, 1e-4, unfreeze="block_14_add")),
                 head=Head(dropout=.3, metadata=4), cache=Cache(dtype="float32"), rows=Rows(batch=16))
 HALF = replace(FROZEN, cache=Cache(dtype="float16"), views=Views(2))
-RECIPES = dict(scratch=SCRATCH, options=OPTIONS, cached=FROZEN, uncached=FROZEN, half=HALF)
+SMALL = replace(FROZEN, backbone="SampleNet", stages=(Stage(2, 1e-3), Stage(2, 1e-4, unfreeze="relu_6")))
+RECIPES = dict(scratch=SCRATCH, options=OPTIONS, cached=FROZEN, uncached=FROZEN, half=HALF, small_cached=SMALL,
+               small_uncached=SMALL)
 
 
 def toy(n=84, size=32, seed=0):
@@ -53,7 +55,7 @@ def main(kind, out, die_in_epoch, weights=""):
         Checkpoint.on_train_batch_end = die
     table, images = toy()
     fit = fit_recipe(RECIPES[kind], table, images, out, weights=weights or None,
-                     cached=kind != "uncached", folder=f"{out}/cache", verbose=0)
+                     cached=not kind.endswith("uncached"), folder=f"{out}/cache", verbose=0)
     fit.history.to_csv(Path(out) / "history.csv", index=False)
     np.savez(Path(out) / "result.npz", *fit.model.get_weights(), probabilities=fit.probabilities)
 
