@@ -28,7 +28,8 @@ from .own_data import (
     has_mapping, leave_out, load_class_folders, load_own_table, note_source, note_spellings,
     reader_columns, read_strictly, require_folder, translate)
 from .pictures import open_image
-from .siim import load_siim, load_tfrecords, record_files, siim_tables
+from .siim import (
+    are_packed_again, load_siim, load_tfrecords, record_files, siim_tables)
 from skin_nb.tables import (
     LINE, MAPPING, TABLE_COLUMNS, check_classes, check_groups, check_image_ids, check_people,
     column_named, complain, has_columns, header_of, named_like, read_table, read_text, refuse,
@@ -468,6 +469,8 @@ def find_layout(
     if name:
         return _asked_layout(folder, name)
     found = [layout for layout in LAYOUTS.values() if layout.marks(folder)]
+    if found == [LAYOUTS["siim_isic"], LAYOUTS["tfrecords"]] and are_packed_again(folder):
+        found = found[:1]
     if not found:
         raise DataError(_unknown_layout(folder))
     if len(found) > 1 and found[0].name != "own_table":
@@ -553,6 +556,13 @@ def _guess_without_pictures(folder):
 def _guess_table(folder, pictures, headers):
     "The table with the most columns is probably the one that was meant."
     file = max(headers, key=lambda f: len(headers[f]))
+    unanswered = [f for f, header in headers.items()
+                  if has_columns(header, "image_name", "patient_id")]
+    if unanswered:  # with answers it would have been a known layout
+        return (f"{pictures:,} pictures and {os.path.relpath(unanswered[0], folder)}, which has no "
+                "column target", "The test part of SIIM-ISIC has no answers: put the training "
+                "part's pictures and train.csv there, or ask a model with skin_nb_evaluate "
+                "--unlabelled.")
     columns = ", ".join(name for name in headers[file][:12] if name)
     return (f"{UNKNOWN}: {pictures:,} pictures and a table {os.path.relpath(file, folder)} with "
             f"the columns {columns}",

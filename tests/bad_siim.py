@@ -24,7 +24,7 @@ def rows(n=12):
         target=[str(int(m)) for m in mel]))
 
 
-def siim(folder, change=None, pictures=12, pairs=None, more=()):
+def siim(folder, change=None, pictures=12, pairs=None, more=(), dicom=0):
     "A small SIIM-ISIC, its table changed as asked; a function that reads it."
     table = rows()
     if change:
@@ -34,6 +34,8 @@ def siim(folder, change=None, pictures=12, pairs=None, more=()):
         save(folder / "images" / f"ISIC_{i:03}.jpg", 20 * i)
     for name in more:
         save(folder / "images" / name)
+    for i in range(dicom):  # files that are named like DICOM's
+        (folder / f"ISIC_{i:03}.dcm").write_bytes(b"dicom")
     if pairs is not None:
         pairs.to_csv(folder / "ISIC_2020_Training_Duplicates.csv", index=False)
     return partial(read_any, folder)
@@ -185,6 +187,11 @@ SIIM = [
     case("age", set_cell(1, "age_approx", "-5"), "row 3", "0 to 120"),
     case("sex", set_cell(1, "sex", "x"), "row 3", "male, female"),
     case("no_patient", set_cell(1, "patient_id", ""), "row 3", "no patient_id"),
+    case("patient_of_nobody", set_cell(1, "patient_id", "-1"), "row 3", "no patient_id"),
+    case("patient_in_small_letters", set_cell(1, "patient_id", "ip_0000000"), "train.csv, row",
+         "one spelling"),
+    case("only_dicom", None, "format that isn't read (.dcm)", pictures=0, dicom=6),
+    case("test_part_alone", lambda t: t.drop(columns="target"), "no column target", "test part"),
     case("image_twice", set_cell(1, "image_name", "ISIC_000"), "row 3", "a second time"),
     case("formula", set_cell(1, "image_name", "=1+1"), "row 3", "spreadsheet"),
     case("no_pictures", None, "no picture", pictures=0),

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from bad_siim import pair, rows, set_cell, siim
 from skin_nb.core import DataError
+from skin_nb.experiment import load_melanoma
 from skin_nb.preparation import FOLDS, PARTS, deal_folds, fold_report, split_by_lesion
 from skin_nb.readers import describe_reading, passed_over, read_any, survey
 from skin_nb.sample import atypical_patients, siim_sample_folder
@@ -162,3 +163,64 @@ def test_a_table_beside_records_is_no_second_layout(tmp_path, cache):
     assert len(read_any(tmp_path / "records")) == 12
     with pytest.raises(DataError, match="marks of 2 layouts: siim_isic, tfrecords"):
         read_any(tmp_path)  # a set of pictures and one of records, one level below
+
+
+def test_kaggles_own_folder_is_read_as_pictures(tmp_path, cache):
+    from bad_siim import good_records, save
+    good_records(tmp_path)
+    siim(tmp_path)
+    (tmp_path / "train").mkdir()
+    for k in range(12):
+        save(tmp_path / "512x512-test" / f"ISIC_9{k:02}.jpg")
+        (tmp_path / "train" / f"ISIC_{k:03}.dcm").write_bytes(b"dicom")
+    (tmp_path / "set" / "train.csv").unlink()
+    for path in (tmp_path / "set" / "images").iterdir():
+        path.unlink()
+    table = read_any(tmp_path)
+    assert len(table) == 12 and describe_reading(table) == "layout siim_isic, table train.csv"
+    told = " ".join(passed_over(table))
+    assert "parts: 12, such as 512x512-test/" in told and "DICOM files, beside those that are read: 12" in told
+    assert "TFRecords, beside the pictures that they hold: 3" in told
+    assert len(read_any(tmp_path, "tfrecords")) == 12
+
+
+def test_rows_that_no_record_holds_are_counted(tmp_path, cache):
+    from bad_siim import good_records
+    for path in good_records(tmp_path)[1:]:
+        path.unlink()
+    rows().to_csv(tmp_path / "records" / "train.csv", index=False)
+    with pytest.warns(UserWarning, match="pictures not there: "):
+        table = read_any(tmp_path / "records")
+    missing = missing_pictures(table)
+    assert len(missing.names) + len(table) == 12 and not set(missing.names) & set(table.image_id)
+    assert missing.melanomas + (table.dx == "mel").sum() == 3
+
+
+def test_a_tidied_cache_is_filled_again(tmp_path, cache):
+    from bad_siim import good_records
+    good_records(tmp_path)
+    table = read_any(tmp_path / "records")
+    Path(table.path[0]).unlink()
+    again = read_any(tmp_path / "records")
+    assert len(again) == 12 and Path(again.path[0]).is_file()
+
+
+def test_melanomas_of_four_patients_or_none_make_no_folds(tmp_path):
+    siim(tmp_path)
+    with pytest.raises(DataError, match="3 patients of class mel"):
+        deal_folds(load_melanoma(tmp_path))
+    for k in (0, 4, 8):
+        (tmp_path / "images" / f"ISIC_{k:03}.jpg").unlink()
+    with pytest.raises(DataError, match="0 melanomas among 9 pictures"):
+        quietly(load_melanoma, tmp_path)
+
+
+def test_a_replaced_file_of_the_same_size_is_read_anew(tmp_path, cache):
+    from bad_siim import good_records
+    file = good_records(tmp_path)[0]
+    read_any(tmp_path / "records")
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(DataError, match="torn"):
+        read_any(tmp_path / "records")
