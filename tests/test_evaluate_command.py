@@ -2,6 +2,7 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 import pytest
 from skin_nb.evaluate_command import evaluate_command
 from skin_nb.readers import read_any
@@ -96,6 +97,33 @@ def test_what_is_different_away_from_home(models, tmp_path, capsys):
     assert evaluate_command([*asked, "--unlabelled", "--out", str(tmp_path / "answered")]) == 0
     record = json.loads((tmp_path / "answered/metrics.json").read_text())
     assert record["away"]["labelled"] is None and record["away"]["shift"] == away["shift"]
+
+
+def test_home_needs_no_labels_and_three_pictures_are_no_place(models, tmp_path, capsys):
+    from skin_nb.own_data import read_pictures
+    home, mine = tmp_path / "home", tmp_path / "mine"
+    class_folder(tmp_path / "classes", {c: c for c in ("mel", "nv", "bkl", "df", "bcc")})
+    for folder, rows in ((home, slice(0, 24)), (mine, slice(24, 27))):
+        folder.mkdir()
+        for path in map(Path, read_pictures(tmp_path / "classes").path[rows]):
+            shutil.copy(path, folder / f"{path.parent.name}_{path.name}")
+    asked = ["--model", str(models["melanoma"]), "--data", str(mine), "--unlabelled"]
+    assert evaluate_command([*asked, "--home", str(home), "--out", str(tmp_path / "out")]) == 0
+    lines = json.loads((tmp_path / "out/metrics.json").read_text())["away"]["lines"]
+    assert "24 pictures, taken without labels" in lines[0] and "only 3 pictures here" in lines[1]
+    assert "3 pictures: " in capsys.readouterr().out
+
+
+def test_labels_of_pictures_that_were_seen_say_nothing_of_another_place(models, tmp_path):
+    from skin_nb.preparation import split_by_lesion
+    table = split_by_lesion(read_any(sample_folder()))
+    train = table[table.split == "train"].groupby("dx").head(4)
+    copy_pictures(train, tmp_path / "mine")
+    class_folder(tmp_path / "home", {c: c for c in ("mel", "nv", "bkl", "df")})
+    asked = ["--model", str(models["seven"]), "--data", str(tmp_path / "mine"), "--home", str(tmp_path / "home")]
+    assert evaluate_command([*asked, "--out", str(tmp_path / "out")]) == 0
+    away = json.loads((tmp_path / "out/metrics.json").read_text())["away"]
+    assert away["labelled"] is None and away["shift"] and not any("AUC of" in line for line in away["lines"])
 
 
 def test_pictures_without_labels_are_answered(models, tmp_path, capsys):
