@@ -21,10 +21,10 @@ from ..calibration import (
 from ..core import DataError, Problem, axes, replacing
 from ..decisions import estimate_prior, operating_points, prevalence_calibration
 from ..evaluation import (
-    bootstrap_scores, choose_alarm, evaluate, paired_difference, ranking_scores,
-    sensitive_threshold)
+    bootstrap_scores, choose_alarm, evaluate, sensitive_threshold)
 from ..experiment import load_data, load_melanoma
 from ..heads import frozen_network
+from .context import auc_by_fold
 from ..pictures import decode_images
 from ..preparation import split_by_lesion
 from ..shift import (
@@ -182,17 +182,34 @@ def ask_folds(
             for name in by_fold[0]}
 
 # %% ../../nbs/55_external.ipynb #cbb80b03
+def _area_of(predictions):
+    "The AUC of melanoma, fold by fold, as a function of weights (n, b) of the test rows."
+    test = predictions[predictions.split == "test"]
+    sick = (test.dx == "mel").to_numpy().astype(int)
+    return partial(auc_by_fold(sick, test.fold.to_numpy()), test.p_mel.to_numpy())
+
+def _resample(scores, predictions, n_boot, seed=0):
+    "Scores of the test rows by name, and the same of resamples of whole groups."
+    group = predictions[task_of(predictions).group][predictions.split == "test"]
+    value = {k: v.item() for k, v in scores(np.ones((len(group), 1))).items()}
+    return value, bootstrap_scores(scores, group.to_numpy(), n_boot, seed)
+
+def _auc_columns(predictions, n_boot):
+    "The AUC with its interval."
+    area = _area_of(predictions)
+    value, drawn = _resample(lambda weights: dict(auc=area(weights)), predictions, n_boot)
+    lo, hi = np.nanquantile(drawn["auc"], [.025, .975])
+    return dict(value, auc_lo=lo, auc_hi=hi)
+
 def place_scores(
     predictions: pd.DataFrame,  # from `ask_folds`
     n_boot: int = 300,  # resamples of lesions or patients
-) -> dict:  # auc, ece, sensitivity and specificity at the threshold from home, with lo and hi
+) -> dict:  # auc, and sensitivity, specificity and precision at the threshold from home; lo and hi
     "What is kept of a model at one place."
-    scores = evaluate(predictions, n_boot=n_boot)
     point = operating_points(predictions, (.9,), n_boot=n_boot).query("fold == 'all'").iloc[0]
     kept = [name + end for name in ("sensitivity", "specificity", "precision")
             for end in ("", "_lo", "_hi")]
-    return dict(_counts(predictions), auc=scores["auc"], auc_lo=scores["lo"], auc_hi=scores["hi"],
-                **point[kept])
+    return dict(_counts(predictions), **_auc_columns(predictions, n_boot), **point[kept])
 
 def _counts(predictions):
     "Pictures, melanomas and groups of the test part, each counted once."
@@ -360,11 +377,26 @@ def _ask_variants(home, other, variants, rows, plain, parts):
 
 def _change_row(before, after, n_boot):
     "An AUC before and after a change, and the difference, paired."
-    renamed = [t.assign(image_id=t.image_id.str.rpartition("/")[2]) for t in (after, before)]
-    found = paired_difference(*[with_task(t, task_of(before)) for t in renamed], "auc",
-                              n_boot=n_boot)
-    return dict(before=found["b"], after=found["a"], difference=found["difference"],
-                lo=found["lo"], hi=found["hi"])
+    if not np.array_equal(_judged(before), _judged(after)):
+        raise DataError(Problem("predictions", None, "other pictures after a change",
+                                "the same in the same order", "Ask about the same rows."))
+    area, changed = _area_of(before), _area_of(after)
+
+    def both(weights):
+        return dict(before=area(weights), after=changed(weights))
+
+    return _difference(both, before, n_boot)
+
+def _judged(predictions):
+    "Which picture was judged by which fold's model."
+    test = predictions[predictions.split == "test"]
+    return np.stack([test.image_id.str.rpartition("/")[2], test.fold.astype(str)])
+
+def _difference(both, predictions, n_boot, seed=0):
+    "Two scores of the same rows and their difference, with a paired bootstrap of groups."
+    value, drawn = _resample(both, predictions, n_boot, seed)
+    lo, hi = np.nanquantile(drawn["after"] - drawn["before"], [.025, .975])
+    return dict(value, difference=value["after"] - value["before"], lo=lo, hi=hi)
 
 # %% ../../nbs/55_external.ipynb #02fcd89a
 def without_classes(
@@ -375,19 +407,13 @@ def without_classes(
 ) -> dict:  # before, after, difference, lo, hi of the AUC
     "What the AUC would be without some of the other classes."
     test = predictions[predictions.split == "test"]
-    sick = (test.dx == "mel").to_numpy()
-    keep = np.asarray(keep, bool) | sick
-    p = test.p_mel.to_numpy()
+    keep = np.asarray(keep, bool) | (test.dx == "mel").to_numpy()
+    area, of_kept = _area_of(predictions), _area_of(test[keep])
 
     def both(weights):
-        all_of_them, _ = ranking_scores(sick, p, weights)
-        kept, _ = ranking_scores(sick[keep], p[keep], weights[keep])
-        return dict(before=all_of_them, after=kept)
+        return dict(before=area(weights), after=of_kept(weights[keep]))
 
-    value = {k: v.item() for k, v in both(np.ones((len(test), 1))).items()}
-    drawn = bootstrap_scores(both, test[task_of(predictions).group], n_boot, seed)
-    lo, hi = np.nanquantile(drawn["after"] - drawn["before"], [.025, .975])
-    return dict(value, difference=value["after"] - value["before"], lo=lo, hi=hi)
+    return _difference(both, predictions, n_boot, seed)
 
 def factor_table(
     home: Place,
