@@ -17,7 +17,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from .arguments import absolute_path, refuse_argument
-from .commands import READING_OPTIONS, add_options, describe_size, find_data
+from .commands import (
+    READING_OPTIONS, add_options, describe_size, find_data, open_data)
 from .core import DataError, Problem, SAMPLE_NOTE, printable, read_json, require_file
 from .core import replacing, write_json
 from .terminal import exit_code, explain_os_error, notes_for_people
@@ -32,7 +33,7 @@ EVALUATE_OPTIONS = {
         help="the folder holds pictures without labels: write the model's answers, score nothing"),
     "home": dict(
         metavar="DIR",
-        help='labelled folder of the place that the model was made for, or "sample": says what is '
+        help='folder of the place that the model was made for, or "sample": says what is '
              "different here, how many pictures are like none there, what a few labels repair"),
     "out": dict(
         metavar="DIR",
@@ -270,7 +271,8 @@ def _evaluate(arguments):
         p, seen = _ask(model, table)
         predictions = _predictions_of(table, p, info)
         valid = as_asked(valid, _task_of(table))
-        away = _compare_home(home, model, table, add_validation(predictions, valid))
+        new = _new_to_model(predictions, seen)
+        away = _compare_home(home, model, table, add_validation(new, valid))
     scored = _score(predictions, seen, valid)
     record = dict(model=str(model), data=arguments.data, left_out=left_out.to_dict(), **scored)
     record.update(away)
@@ -325,17 +327,22 @@ def _not_seen(seen):
     "For each picture whether it is new to the model; None: all of them, as far as is known."
     return slice(None) if seen is None else ~seen.how.isin(["pixels", "lesion"]).to_numpy()
 
+def _new_to_model(predictions, seen):
+    "Predictions for the pictures that the model hasn't seen, as far as is known."
+    from skin_nb.tasks import task_of, with_task
+    new = predictions[_not_seen(seen)].reset_index(drop=True)
+    return with_task(new, task_of(predictions))
+
 def _score(predictions, seen, valid):
     "The scores of all pictures, and of those that were not seen where that is a part of them."
     from skin_nb.evaluation import evaluate
-    from skin_nb.tasks import task_of, with_task
     counts = None if seen is None else count_seen(seen)
     metrics = evaluate(add_validation(predictions, valid))
     apart = None
     if counts and counts["seen"]:
-        new = predictions[_not_seen(seen)].reset_index(drop=True)
+        new = _new_to_model(predictions, seen)
         if new.dx.nunique() > 1:
-            apart = evaluate(add_validation(with_task(new, task_of(predictions)), valid))
+            apart = evaluate(add_validation(new, valid))
     return dict(seen=counts, metrics=metrics, metrics_not_seen=apart)
 
 def _write_predictions(out, predictions):
@@ -433,6 +440,7 @@ def _print_results(table, left_out, info, scored):
 
 # %% ../nbs/25c_evaluate.ipynb #a96d3ba0
 _LOOKED_AT = 1000  # pictures of a place, evenly over its rows
+_FEWEST = 20  # pictures that can stand for a place
 
 def _evenly(table):
     "Row numbers of some pictures, and what ties its pictures together, if that is known."
@@ -449,25 +457,43 @@ def _look_at(model, table):
         loaded = load_model(model)
     from skin_nb.pictures import decode_images
     from skin_nb.shift import last_features, picture_measures
-    images = decode_images(table, model_side(*loaded))
     rows, group = _evenly(table)
-    measures = picture_measures(table, images, rows)
-    return measures, last_features(loaded[0], images[rows]), group
+    some = table.iloc[rows].reset_index(drop=True)
+    images = decode_images(some, model_side(*loaded))
+    return picture_measures(some, images), last_features(loaded[0], images), group
 
 # %% ../nbs/25c_evaluate.ipynb #5c803a82
 def _home_table(arguments):
     "The pictures of home, None without --home; a `DataError` where they can't be compared with."
     if not arguments.home:
         return None
-    home = find_data(arguments.home)
-    if arguments.data in (arguments.home, str(home.folder)):
-        refuse_argument("--home", arguments.home, "another folder than --data",
-                        "Leave it out: a place doesn't differ from itself.")
-    if len(home.table) < 20:
-        refuse_argument("--home", f"{len(home.table)} pictures", "twenty at least",
+    _refuse_same_place(arguments)
+    home = _read_home(open_data(arguments.home))
+    if len(home) < _FEWEST:
+        refuse_argument("--home", f"{len(home)} pictures", "twenty at least",
                         "Name a folder with more.")
-    home.table.attrs["home"] = arguments.home
-    return home.table
+    home.attrs["home"] = arguments.home
+    return home
+
+def _refuse_same_place(arguments):
+    "A `DataError` where a folder would be compared with itself or with a part of itself."
+    home, data = (open_data(name).resolve() for name in (arguments.home, arguments.data))
+    if home.is_relative_to(data) or data.is_relative_to(home):
+        refuse_argument("--home", arguments.home, "another folder than --data, not inside it or "
+                        "around it", "Leave it out: a place doesn't differ from itself.")
+
+def _read_home(folder):
+    "The pictures of home by its labels, or else without them; the first error if there are none."
+    from skin_nb.own_data import read_pictures
+    from skin_nb.readers import read_any
+    try:
+        return read_any(folder)
+    except DataError as error:
+        with contextlib.suppress(DataError):
+            pictures = read_pictures(folder)
+            pictures.attrs["unlabelled"] = True
+            return pictures
+        raise error
 
 def _compare_home(home, model, table, predictions=None):
     "What is different in a folder, for the record; nothing where home is None."
@@ -478,19 +504,32 @@ def _compare_home(home, model, table, predictions=None):
     here, x, group = _look_at(model, table)
     shift = shift_table(at_home, here, n_boot=100)
     strange = None
-    if x is not None:
+    if x is not None and len(set(home_group)) > 3:  # one half of them is familiar, one is tested
         strange = strange_share(home_x, home_group, x, group)
     labelled = _labelled(predictions)
+    lines = [*_note_home(home), *_note_few(table), *describe_away(shift, strange, labelled)]
     return dict(away=dict(home=home.attrs["home"], shift=shift.reset_index().to_dict("records"),
-                          strange=strange, labelled=labelled,
-                          lines=describe_away(shift, strange, labelled)))
+                          strange=strange, labelled=labelled, lines=lines))
+
+def _note_few(table):
+    "What to know where there are few pictures to compare."
+    if len(table) >= _FEWEST:
+        return []
+    return [f"only {len(table)} pictures here: what follows is true of them, not of a place"]
+
+def _note_home(home):
+    "What to know of home where its labels couldn't be read."
+    if not home.attrs.get("unlabelled"):
+        return []
+    return [f"home: {len(home):,} pictures, taken without labels, each for itself"]
+
 
 def _labelled(predictions):
     "What the labels say, in numbers that JSON can hold; None where they can't say anything."
     from skin_nb.figures import highlighted_class
     from skin_nb.shift import labelled_report
     from skin_nb.tasks import task_of
-    if predictions is None:
+    if predictions is None or "test" not in set(predictions["split"]):
         return None
     disease = highlighted_class(task_of(predictions))
     of_disease = predictions["dx"][predictions["split"] == "test"] == disease

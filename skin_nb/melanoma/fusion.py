@@ -14,16 +14,15 @@ from typing import Callable
 import numpy as np
 import pandas as pd
 from ..core import DataError, Problem, axes, set_seed
-from ..evaluation import confusion_scores, ranking_scores, weighted_confusion
+from ..evaluation import confusion_scores, weighted_confusion
 from ..graph import cut_model
-from .context import BestSoFar, compare_arms, restart
+from .context import BestSoFar, auc_by_fold, compare_arms, restart
 from ..preparation import encode_metadata, fit_metadata
 from ..recipe import Head, honest_recipe
 from ..tasks import COLOURS, MELANOMA_NAMES, Task, task_of
 from ..training import build_model
 
 # %% ../../nbs/43_fusion.ipynb #90930945
-import warnings
 import keras
 
 # %% ../../nbs/43_fusion.ipynb #12695b18
@@ -106,9 +105,7 @@ def fusion_head(
     head = Head(normalise=True, dense=(64,), dropout=.3, **branch)
     recipe = honest_recipe("fusion", backbone, size, head=head)
     model, _ = build_model(recipe, task, features=width)
-    with warnings.catch_warnings():  # of a name: the tensor at the cut is called after the model's
-        warnings.simplefilter("ignore", UserWarning)
-        above = cut_model(model, "pool")[1]
+    above = cut_model(model, "pool")[1]
     loss = "sparse_categorical_crossentropy"
     above.compile(keras.optimizers.Adam(settings.rate), loss, jit_compile=False)
     return above
@@ -180,9 +177,7 @@ def _validation_loss(model, data):
 # %% ../../nbs/43_fusion.ipynb #faa0139e
 def _fresh(model):
     "The same architecture with new weights."
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return keras.models.clone_model(model)
+    return keras.models.clone_model(model)
 
 def fit_fusion(
     model: keras.Model,  # from fusion_head; trained in place
@@ -253,17 +248,19 @@ def run_arm(
 def fusion_scores(
     task: Task,
     y: np.ndarray,  # (N,) class numbers
+    fold: np.ndarray,  # (N,) whose model has answered
 ) -> Callable:  # (probabilities (N, C), weights (N, b)) -> dict of arrays (b,)
     "The AUC of melanoma where there is such a class, and balanced accuracy where there are many."
-    melanoma = [k for k, name in enumerate(task.classes) if name.lower() in MELANOMA_NAMES]
+    areas = {k: auc_by_fold(y == k, fold) for k, name in enumerate(task.classes)
+             if name.lower() in MELANOMA_NAMES}
 
     def scores(p, weights):
         found = {}
         if not task.is_binary:
             confusion = weighted_confusion(y, p.argmax(1), weights, len(task.classes))
             found["balanced_accuracy"] = confusion_scores(confusion)["balanced_accuracy"]
-        for k in melanoma:
-            found["melanoma_auc"] = ranking_scores(y == k, p[:, k], weights)[0]
+        for k, area in areas.items():
+            found["melanoma_auc"] = area(p[:, k], weights)
         return found
 
     return scores
