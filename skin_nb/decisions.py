@@ -372,7 +372,7 @@ def _cost_title(costs):
     k = costs.k[costs.formula_hi < costs[["everybody", "nobody"]].min(axis=1)]
     if k.empty:
         return "Nowhere clearly cheaper than biopsies for all or none"
-    return f"Clearly cheaper than both for k from {k.min():g} to {k.max():g}"
+    return f"Clearly cheaper than both for k = {', '.join(k.map('{:g}'.format))}"
 
 _COST_LOOK = dict(formula=(COLOURS[4], "-", "alarm from 1 / (1 + k) on"),
                   chosen=(COLOURS[5], "--", "threshold chosen on validation"))

@@ -123,6 +123,16 @@ def _classify(head, vectors, task):
     return layers.Activation("sigmoid", name="probabilities", dtype="float32")(logit)
 
 # %% ../nbs/21c_training.ipynb #b395ac3b
+@contextlib.contextmanager
+def _in_precision(name):
+    "Make layers with a dtype policy of Keras."
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
 def build_model(
     recipe: Recipe,
     task: Task,
@@ -131,9 +141,7 @@ def build_model(
 ) -> tuple:  # (keras.Model, names of the backbone's layers from bottom to top)
     "The model a recipe describes, and which of its layers are the backbone."
     set_seed(recipe.seed)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.precision)
-    try:
+    with _in_precision(recipe.precision):
         net = build_backbone(recipe.backbone, recipe.size, weights)
         inputs = net.input
         vectors = [_dense_layers(recipe.head, _pool(recipe.head, net.output))]
@@ -142,8 +150,6 @@ def build_model(
             inputs = {"image": net.input, "metadata": metadata}
             vectors = _join_metadata(recipe.head, *vectors, metadata)
         model = keras.Model(inputs, _classify(recipe.head, vectors, task), name=recipe.name)
-    finally:
-        keras.config.set_dtype_policy(before)
     return model, [l.name for l in net.layers if l.name != "preprocess"]
 
 # %% ../nbs/21c_training.ipynb #4954c968
@@ -220,7 +226,7 @@ def _begin_with_shares(model, y, n_classes):
         bias = np.zeros_like(bias)  # the second of two classifiers adds nothing
 
 # %% ../nbs/21c_training.ipynb #562edabd
-_BINS = 4096
+_BINS = 2 ** 15
 _FURTHEST = 16.  # logits beyond, either way, share a bin
 
 class RocArea(keras.metrics.Metric):
@@ -571,6 +577,17 @@ def _refuse_watch(recipe, task):
                                 "a task of two classes whose metric is auc",
                                 'Use watch="val_loss".'))
 
+def _metadata_of(recipe, table, train):
+    "The encoder that the training rows teach, and all rows encoded; both None without a branch."
+    if not recipe.head.metadata:
+        return None, None
+    encoder = fit_metadata(table.iloc[train])
+    return encoder, encode_metadata(encoder, table)
+
+def _rows_key(table):
+    "What a run's key holds of its rows."
+    return [table[name].tolist() for name in ("image_id", "dx", "split")]
+
 def _parts(recipe, table, y):
     "Row numbers of training, validation and test part, the first capped as the recipe says."
     train, valid, test = (np.flatnonzero(table.split == s) for s in ("train", "valid", "test"))
@@ -594,20 +611,15 @@ def prepare(
     _refuse_watch(recipe, task)
     y = task.codes(table.dx)
     train, valid, rest = _parts(recipe, table, y)
-    encoder = metadata = None
-    if recipe.head.metadata:
-        encoder = fit_metadata(table.iloc[train])
-        metadata = encode_metadata(encoder, table)
+    encoder, metadata = _metadata_of(recipe, table, train)
     width = 0 if metadata is None else metadata.shape[1]
     model, backbone = build_model(recipe, task, weights, width)
     _begin(model, recipe, images[train[:64]], y[train], weights, start)
     rates = dropout_rates(model)
     cuts = [_freeze(model, backbone, recipe, stage, rates) for stage in recipe.stages]
     pixels = images_key(images)
-    key = content_key(asdict(recipe), asdict(task), str(weights), table.image_id.tolist(),
-                      table.dx.tolist(), table.split.tolist(), cached, pixels,
-                      None if metadata is None else np.asarray(metadata),
-                      None if start is None else start.get_weights())
+    key = content_key(asdict(recipe), asdict(task), str(weights), *_rows_key(table), cached,
+                      pixels, metadata, None if start is None else start.get_weights())
     cache = dict(dtype=recipe.cache.dtype, folder=folder, verbose=verbose)
     base = _earliest(cuts) if cached else None
     features = None
@@ -711,6 +723,17 @@ def _pictures_at_once(recipe):
     "How many pictures the whole network looks at while it doesn't train."
     return 64 if recipe.rows.accumulate == 1 else min(64, recipe.rows.batch)
 
+def _validation_batches(training, part):
+    at_once = _pictures_at_once(training.recipe) if part.reads == "image" else 256
+    inputs = _inputs(part.arrays, part.reads, training.metadata)
+    return make_batches(inputs, training.valid, training.y, batch_size=at_once)
+
+def _loss_of(training, drawn):
+    "The loss of the recipe's strategy, for training rows of these classes."
+    loss = training.recipe.strategy.loss
+    classes = len(training.task.classes)
+    return make_loss(loss, classes, class_shift(loss, drawn, classes))
+
 def train_stage(
     training: Training,
     n: int,  # number of the stage, from 0
@@ -721,15 +744,10 @@ def train_stage(
     recipe = training.recipe
     part = select_part(training, n)
     batches, drawn = _training_batches(training, part)
-    whole = part.reads == "image"
-    valid = make_batches(_inputs(part.arrays, part.reads, training.metadata), training.valid,
-                         training.y, batch_size=_pictures_at_once(recipe) if whole else 256)
-    classes = len(training.task.classes)
-    loss = recipe.strategy.loss
-    keras_loss = make_loss(loss, classes, class_shift(loss, drawn, classes))
+    valid = _validation_batches(training, part)
     copy = training_copy(part.net)
-    net = _augmented(copy, recipe) if whole else copy
-    history = fit_stage(net, recipe, recipe.stages[n], batches, valid, keras_loss,
+    net = _augmented(copy, recipe) if part.reads == "image" else copy
+    history = fit_stage(net, recipe, recipe.stages[n], batches, valid, _loss_of(training, drawn),
                         out / f"stage{n + 1}.ckpt.npz", content_key(training.key, n + 1), verbose,
                         _metrics(training.task))
     if copy is not part.net:
@@ -802,6 +820,12 @@ def recipe_weights(
     return RANDOM if recipe.scratch else find_weights(recipe.backbone, weights)
 
 # %% ../nbs/21c_training.ipynb #84a10092
+def _refuse_size(images, recipe):
+    "A `DataError` for pictures of another size than the recipe's."
+    if images.shape[1] != recipe.size:
+        raise DataError(Problem("images", None, f"{images.shape[1]} px", f"{recipe.size} px",
+                                "Decode at the recipe's size."))
+
 def fit_recipe(
     recipe: Recipe,  # with one stage at least
     table: pd.DataFrame,  # with its task and a split: train, valid or test
@@ -814,9 +838,7 @@ def fit_recipe(
     start: keras.Model | None = None,  # of the same architecture, perhaps for another size
 ) -> Fit:
     "Train a recipe; a run that was killed goes on where it was."
-    if images.shape[1] != recipe.size:
-        raise DataError(Problem("images", None, f"{images.shape[1]} px", f"{recipe.size} px",
-                                "Decode at the recipe's size."))
+    _refuse_size(images, recipe)
     if verbose is None:
         verbose = "auto" if bars() else 0
     weights = recipe_weights(recipe, weights)
