@@ -161,11 +161,12 @@ def _from_half(area):
 # %% ../nbs/24e_shift.ipynb #8f7a2d87
 def describe_shift(
     table: pd.DataFrame,  # from `shift_table`
-    clear: float = .75,  # from this area on a difference is called clear
+    clear: float = .75,  # from this area on, with an interval beside .5, a difference is clear
 ) -> str:
     "In what two places differ clearly, in a sentence."
     strength = np.maximum(table.tells_apart, 1 - table.tells_apart)
-    found = table[strength >= clear]
+    by_chance = (table.lo < .5) & (table.hi > .5)
+    found = table[(strength >= clear) & ~by_chance]
     if found.empty:
         return "no measure of size, colour or sharpness tells the two places apart clearly"
     words = [f"{name} ({r.home:.3g} at home, {r.away:.3g} here)" for name, r in found.iterrows()]
@@ -482,14 +483,14 @@ def last_features(
         return None
     import keras
     picture = next(tensor for tensor in model.inputs if len(tensor.shape) == 4)
-    below = keras.Model(picture, pools[0].output)
+    below = keras.Model(picture, pools[-1].output)
     blocks = [np.asarray(below(images[at:at + batch].astype("float32")), "float32")
               for at in range(0, len(images), batch)]
     return np.concatenate(blocks)
 
 def _makes_vector(layer):
-    "Whether a layer takes one map and gives one vector."
+    "Whether a layer takes one map, or the tokens of one, and gives one vector."
     try:
-        return len(layer.input.shape) == 4 and len(layer.output.shape) == 2
+        return len(layer.input.shape) in (3, 4) and len(layer.output.shape) == 2
     except (AttributeError, ValueError):  # of a layer with several inputs, or used twice
         return False
