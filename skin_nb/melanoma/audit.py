@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['PUBLISHED_COUNTS', 'IMAGE_CLASSES', 'COLOURS_OF_MODELS', 'audit_rows', 'audit_counts', 'audit_checks',
            'melanoma_shares', 'image_classes', 'owners_by_images', 'fact_sets', 'file_sets', 'audit_models',
-           'answers_left_out', 'auc_table', 'measure_alone', 'write_audit', 'describe_alone', 'plot_alone',
-           'plot_shares', 'describe_owners']
+           'answers_left_out', 'auc_by_fold', 'auc_table', 'measure_alone', 'write_audit', 'describe_alone',
+           'plot_alone', 'plot_shares', 'describe_owners']
 
 # %% ../../nbs/40_siim_isic.ipynb #8d99f649
 import os
+from collections.abc import Callable
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -210,18 +211,42 @@ def answers_left_out(
             answers[held] = fitted.predict_proba(x[held])[:, 1]
     return answers
 
+# %% ../../nbs/40_siim_isic.ipynb #b2e44457
+def auc_by_fold(
+    y: np.ndarray,  # (N,) 0 or 1
+    fold: np.ndarray,  # (N,) whose model has answered
+) -> Callable:  # (score (N,), weights (N, b)) -> (b,); NaN for resamples without a pair
+    "The AUC over the pairs of a positive and a negative that the same model has judged."
+    folds = [np.flatnonzero(fold == k) for k in np.unique(fold)]
+
+    def score(values, weights):
+        won = np.zeros(weights.shape[1])
+        pairs = np.zeros(weights.shape[1])
+        for at in folds:
+            positive = y[at] == 1
+            own = weights[at][positive].sum(0) * weights[at][~positive].sum(0)
+            auc = ranking_scores(positive, values[at], weights[at])[0]
+            won += np.where(own > 0, auc, 0) * own
+            pairs += own
+        return np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)
+
+    return score
+
 # %% ../../nbs/40_siim_isic.ipynb #91ed83ae
 def auc_table(
     positive: np.ndarray,  # (n,) bool
     answers: dict,  # name -> (n,) scores
     group: np.ndarray,  # (n,) drawn as a whole
+    fold: np.ndarray,  # (n,) whose model has answered
     reference: str,  # name that the others are compared with
     n_boot: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:  # index name; auc, lo, hi, and more, more_lo, more_hi: auc above the reference's
     "Areas under the ROC curve and their differences, with 95 % intervals."
+    area = auc_by_fold(positive, fold)
+
     def areas(weights):
-        return {name: ranking_scores(positive, a, weights)[0] for name, a in answers.items()}
+        return {name: area(a, weights) for name, a in answers.items()}
 
     value = {name: a[0] for name, a in areas(np.ones((len(positive), 1))).items()}
     drawn = bootstrap_scores(areas, group, n_boot, seed)
@@ -255,7 +280,8 @@ def measure_alone(
             for facts, x in sets.items():
                 answers[facts] = answers_left_out(model, x, positive, fold, tested)[judged]
                 progress.update()
-            table = auc_table(positive[judged], answers, group, reference, n_boot, seed)
+            table = auc_table(positive[judged], answers, group, fold[judged], reference, n_boot,
+                              seed)
             tables.append(table.reset_index().assign(model=name))
     return pd.concat(tables, ignore_index=True).assign(
         images=judged.sum(), melanomas=positive[judged].sum())

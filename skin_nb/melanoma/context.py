@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CONTEXT_KINDS', 'MEASURES', 'Seating', 'seat_pictures', 'shuffle_seats', 'mean_of_others', 'maximum_of_others',
            'attend', 'ContextSettings', 'build_context', 'BestSoFar', 'log_losses', 'restart', 'compile_context',
-           'fit_context', 'context_logits', 'average_over_group', 'auc_by_fold', 'within_groups', 'context_score',
-           'compare_arms', 'context_table', 'plot_context', 'describe_context', 'context_attention', 'evenness']
+           'fit_context', 'context_logits', 'average_over_group', 'within_groups', 'context_score', 'compare_arms',
+           'context_table', 'plot_context', 'describe_context', 'context_attention', 'evenness']
 
 # %% ../../nbs/42_patient_context.ipynb #e6bd8fa9
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ import pandas as pd
 from ..core import DataError, Problem, axes, set_seed
 from ..evaluation import bootstrap_scores, ranking_scores
 from ..heads import reduce_features
+from .audit import auc_by_fold
 from ..tasks import COLOURS, group_of, task_of
 
 # %% ../../nbs/42_patient_context.ipynb #1a282c97
@@ -286,27 +287,6 @@ def average_over_group(
 ) -> np.ndarray:  # (seeds, N)
     "Every picture with the mean of its patient's logits."
     return pd.DataFrame(logits.T).groupby(np.asarray(groups)).transform("mean").to_numpy().T
-
-# %% ../../nbs/42_patient_context.ipynb #dcdf679e
-def auc_by_fold(
-    y: np.ndarray,  # (N,) 0 or 1
-    fold: np.ndarray,  # (N,) whose model has answered
-) -> Callable:  # (score (N,), weights (N, b)) -> (b,); NaN for resamples without a pair
-    "The AUC over the pairs of a positive and a negative that the same model has judged."
-    folds = [np.flatnonzero(fold == k) for k in np.unique(fold)]
-
-    def score(values, weights):
-        won = np.zeros(weights.shape[1])
-        pairs = np.zeros(weights.shape[1])
-        for at in folds:
-            positive = y[at] == 1
-            own = weights[at][positive].sum(0) * weights[at][~positive].sum(0)
-            auc = ranking_scores(positive, values[at], weights[at])[0]
-            won += np.where(own > 0, auc, 0) * own
-            pairs += own
-        return np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)
-
-    return score
 
 # %% ../../nbs/42_patient_context.ipynb #ed525413
 def _rank_group(y, score):
