@@ -54,13 +54,23 @@ def _folder_to_read(data):
     return (sample_folder() if data == "sample" else data), None, None
 
 # %% ../nbs/24a_experiments.ipynb #967ebfca
+def _with_both_answers(table, data):
+    "The table; a `DataError` where it has nothing to tell apart."
+    counts = table.dx.value_counts().reindex(MELANOMA.classes, fill_value=0)
+    if (counts == 0).any():
+        raise DataError(Problem(str(_folder_to_read(data)[0]), None, f"{counts['mel']:,} melanomas "
+                                f"among {len(table):,} pictures", "melanomas and others",
+                                "Put the other pictures of the table there too."))
+    return table
+
 def load_melanoma(
     data: str | Path | dict = "sample",  # "sample", a folder, or a dict: folder, layout, part
 ) -> pd.DataFrame:  # dx is other or mel; attrs as of `load_data`
     "Read a data set as melanoma against the rest."
     if data != "sample":
         table = load_data(data)
-        return table if task_of(table).name == MELANOMA.name else as_melanoma(table)
+        table = table if task_of(table).name == MELANOMA.name else as_melanoma(table)
+        return _with_both_answers(table, data)
     table = read_any(siim_sample_folder())
     table.attrs.update(dataset="sample", is_sample=True)
     return table

@@ -138,6 +138,12 @@ def _check_fold(fold):
                                 "Choose one of the folds."))
 
 # %% ../nbs/11_data_preparation.ipynb #b041ee11
+def _deal_five(table, groups, seed):
+    "The fold of each row; a `DataError` where a class can't be in all of them."
+    each_class = pd.Series(groups, index=table.index).groupby(table.dx)
+    _check_enough(each_class.nunique(), FOLDS, _group_words(table))
+    return _deal_table(table, groups, FOLDS, seed)
+
 def split_by_lesion(
     table: pd.DataFrame,  # dx, image_id, and lesion_id or what its task says must not cross
     fold: int = 0,  # 0..4, the test part
@@ -147,10 +153,8 @@ def split_by_lesion(
     "The honest split: no lesion in two parts (no patient, where the task says so)."
     _check_filled(table, "dx", "image_id")
     groups = lesion_clusters(table, pairs)
-    each_class = pd.Series(groups, index=table.index).groupby(table.dx)
-    _check_enough(each_class.nunique(), FOLDS, _group_words(table))
     _check_fold(fold)
-    tested = _deal_table(table, groups, FOLDS, seed) == fold
+    tested = _deal_five(table, groups, seed) == fold
     rest = np.flatnonzero(~tested)
     validates = _validates(table[~tested], groups[~tested], seed)
     split = np.where(tested, "test", "train").astype(object)
@@ -189,7 +193,7 @@ def deal_folds(
     seed: int = 42,
 ) -> np.ndarray:  # (N,) int, the fold that tests each row
     "The five folds of `split_by_lesion` at once."
-    return _deal_table(table, lesion_clusters(table, pairs), FOLDS, seed)
+    return _deal_five(table, lesion_clusters(table, pairs), seed)
 
 def fold_report(
     table: pd.DataFrame,  # dx, and lesion_id or what its task says must not cross
