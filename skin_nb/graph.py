@@ -114,6 +114,8 @@ def _build_above(model, ends, output, name=None):
     suffix = keras.Model(ends, output, name=name)
     for tensor, own in zip(model.inputs, history):
         tensor._keras_history = own
+    for copied, end in zip(suffix.inputs, keras.tree.flatten(ends)):
+        copied.name = end.name  # Keras puts CLONE behind it, and then misses the name in a dict
     return suffix
 
 def cut_model(
