@@ -321,7 +321,8 @@ def _verdict(row):
 
 def _arms_with(rows, verdict):
     "The arms of which a verdict is true, in words."
-    return ", ".join(rows.arm[[_verdict(row) == verdict for row in rows.itertuples()]])
+    named = rows.arm[[_verdict(row) == verdict for row in rows.itertuples()]]
+    return ", ".join(f"“{name}”" for name in named)  # some names have a comma of their own
 
 def describe_fusion(
     result: pd.DataFrame,  # from compare_fusion, one task
