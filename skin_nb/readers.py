@@ -557,7 +557,8 @@ def _guess_table(folder, pictures, headers):
     "The table with the most columns is probably the one that was meant."
     file = max(headers, key=lambda f: len(headers[f]))
     unanswered = [f for f, header in headers.items()
-                  if has_columns(header, "image_name", "patient_id")]
+                  if has_columns(header, "image_name", "patient_id")
+                  and not has_columns(header, "benign_malignant")]
     if unanswered:  # with answers it would have been a known layout
         return (f"{pictures:,} pictures and {os.path.relpath(unanswered[0], folder)}, which has no "
                 "column target", "The test part of SIIM-ISIC has no answers: put the training "
