@@ -495,6 +495,7 @@ def _read_home(folder):
             return pictures
         raise error
 
+# %% ../nbs/25c_evaluate.ipynb #1b66dd53
 def _compare_home(home, model, table, predictions=None):
     "What is different in a folder, for the record; nothing where home is None."
     if home is None:
@@ -523,7 +524,7 @@ def _note_home(home):
         return []
     return [f"home: {len(home):,} pictures, taken without labels, each for itself"]
 
-
+# %% ../nbs/25c_evaluate.ipynb #dd5a983d
 def _labelled(predictions):
     "What the labels say, in numbers that JSON can hold; None where they can't say anything."
     from skin_nb.figures import highlighted_class

@@ -949,17 +949,18 @@ VERSION = 2  # raise it whenever the pictures or the table change
 def sample_folder() -> Path:  # a folder in HAM10000's layout
     "The embedded default: 420 images, drawn on first use."
     folder = cache_home() / f"sample_ham10000_{content_key('sample', VERSION)}"
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            _draw_once(folder)
-    return folder
+    return _drawn_once(folder, write_ham10000)
 
-def _draw_once(folder):
-    if folder.exists():  # another process drew it while this one waited
-        return
-    with replacing(folder) as tmp:
-        write_ham10000(tmp)
+def _drawn_once(folder, write):
+    "The folder, written if it is not there yet, by one process."
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():  # else another process drew it while this one waited
+            with replacing(folder) as tmp:
+                write(tmp)
+    return folder
 
 # %% ../nbs/01_sample.ipynb #e147b271
 SIIM_PLACES = {"torso": .51, "lower extremity": .26, "upper extremity": .15, "head/neck": .06,
@@ -1130,14 +1131,4 @@ SIIM_VERSION = 2  # raise it whenever the pictures or the table change
 def siim_sample_folder() -> Path:  # a folder in SIIM-ISIC's layout
     "The embedded melanoma sample: 300 images of 50 patients, drawn on first use."
     folder = cache_home() / f"sample_siim_isic_{content_key('siim sample', SIIM_VERSION)}"
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            _draw_siim_once(folder)
-    return folder
-
-def _draw_siim_once(folder):
-    if folder.exists():  # another process drew it while this one waited
-        return
-    with replacing(folder) as tmp:
-        write_siim_isic(tmp)
+    return _drawn_once(folder, write_siim_isic)

@@ -261,6 +261,7 @@ def _mix_tiles(picture, t, rng):
     mixed = rng.permutation(cut.reshape(-1, t, t, 3)).reshape(cut.shape)
     return mixed.swapaxes(1, 2).reshape(picture.shape)
 
+# %% ../nbs/24e_shift.ipynb #a63cd4d8
 def photographs(
     n: int,
     side: int,  # pixels

@@ -632,6 +632,7 @@ def _rows_without_record(folder, table):
     melanomas = lacking.target.str.lower().map(_TARGETS) == "mel"
     return MissingPictures(tuple(lacking.image_id), int(melanomas.sum()))
 
+# %% ../nbs/02e_siim_isic.ipynb #9f35d7f7
 def load_tfrecords(
     folder: str | Path,
 ) -> tuple:  # (DataFrame, list of `Problem`)

@@ -545,6 +545,7 @@ def _calibrate(model, images):
     pooled = keras.Model(model.inputs[0], model.get_layer("pool").output)
     calibrate_batch_norm(pooled, images)
 
+# %% ../nbs/21c_training.ipynb #b894c2c5
 def _begin(model, recipe, images, y, weights, start):
     "The first weights of a training; `images` are a few of the training part, `y` all its classes."
     if start is not None:
@@ -569,6 +570,7 @@ def _first_apart(shapes, others):
     apart = [shape for shape, other in zip(shapes, others) if shape != other]
     return f"with one of shape {apart[0]}" if apart else f"{len(shapes)} of them"
 
+# %% ../nbs/21c_training.ipynb #a2a2f54f
 def _refuse_watch(recipe, task):
     "A `DataError` where early stopping is to watch what isn't measured."
     watched = {stage.watch for stage in recipe.stages}
