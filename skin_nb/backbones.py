@@ -39,6 +39,7 @@ class Backbone:
     smallest: int = 32  # the least height and width it takes, pixels
     weights: str = ""  # file of weights that comes with the package; empty: none does
     pretrained: bool = True  # whether there are weights for it anywhere
+    cam: str = ""  # the feature map that Grad-CAM asks; empty: the last
 
 # %% ../nbs/20_backbones.ipynb #c82ed2a0
 def _application(name, x, weights):
@@ -51,8 +52,8 @@ def _application(name, x, weights):
             raise
         raise _no_download(name, error) from None
 
-def _application_entry(name, size, expects, smallest=32):
-    return Backbone(name, size, expects, partial(_application, name), smallest)
+def _application_entry(name, size, expects, smallest=32, cam=""):
+    return Backbone(name, size, expects, partial(_application, name), smallest, cam=cam)
 
 # %% ../nbs/20_backbones.ipynb #d0f6bf31
 def _models_folder():
@@ -140,7 +141,7 @@ def register_backbone(
     return entry
 
 for entry in (
-    Backbone("CustomCNN", 224, "0..1", custom_cnn, pretrained=False),
+    Backbone("CustomCNN", 224, "0..1", custom_cnn, pretrained=False, cam="conv_3"),
     Backbone("SampleNet", 128, "-1..1", sample_net, smallest=128, weights="sample_net.npz"),
     _application_entry("MobileNetV2", 224, "-1..1"),
     _application_entry("EfficientNetB0", 224, "0..255"),
@@ -148,7 +149,7 @@ for entry in (
     _application_entry("EfficientNetB4", 380, "0..255"),
     _application_entry("EfficientNetV2S", 384, "0..255"),
     _application_entry("ResNet50", 224, "bgr"),
-    _application_entry("ResNet50V2", 224, "-1..1"),
+    _application_entry("ResNet50V2", 224, "-1..1", cam="conv5_block3_out"),
     _application_entry("InceptionResNetV2", 299, "-1..1", smallest=75),
     _application_entry("DenseNet121", 224, "standardised"),
     _application_entry("ConvNeXtSmall", 224, "0..255"),

@@ -15,7 +15,7 @@ from .core import SAMPLE_NOTE, DataError, Problem, Profile, get_profile, replaci
 from .core import write_json
 from .evaluation import evaluate
 from .figures import score_figures
-from .gradcam import grad_cam, plot_cams
+from .gradcam import cam_layer, grad_cam, plot_cams
 from .pictures import decode_images
 from .predictions import predictions_table, write_predictions
 from .preparation import encode_metadata, split_by_image, split_by_lesion
@@ -329,30 +329,33 @@ def trial_table(
     return shown
 
 # %% ../nbs/24a_experiments.ipynb #b9102432
-def _confident_answers(trial, n):
-    "The most confident right answers of the first fold, then wrong ones: n at most, one a class."
+def _confident_pairs(trial, n):
+    "The most confident wrong answers of the first fold, one a class, each behind a right one."
     task = task_of(trial.predictions)
     first_fold = trial.table.fold.iloc[0]
     test = trial.predictions.query("split == 'test' and fold == @first_fold")
     p = test[task.p_columns].to_numpy()
     test = test.assign(predicted=np.array(task.classes)[p.argmax(1)], confidence=p.max(1))
     test = test.sort_values("confidence", ascending=False)
-    right = test.predicted == test.dx
-    return pd.concat(part.groupby("dx", sort=False).head(1).head(n)
-                     for part in (test[right], test[~right]))
+    is_right = test.predicted == test.dx
+    right, wrong = (part.groupby("dx", sort=False).head(1)
+                    for part in (test[is_right], test[~is_right]))
+    pairs = [part[part.dx == dx] for dx in wrong.dx[:n] for part in (right, wrong)]
+    return pd.concat(pairs) if pairs else right[:2 * n]
 
 # %% ../nbs/24a_experiments.ipynb #a92c5096
 def cam_gallery(
     trial: Trial,
-    n: int = 2,  # right ones and wrong ones each
-    layer: str | None = None,  # for Grad-CAM; None: the last feature map
+    n: int = 2,  # pairs
+    layer: str | None = None,  # for Grad-CAM; None: see `cam_layer`
 ):  # array (2, N) of Matplotlib Axes
-    "Grad-CAM for the most confident right and wrong answers on the test part of the first fold."
-    chosen = _confident_answers(trial, n)
+    "Grad-CAM for pairs of a right and a wrong answer of the first fold, both most confident."
+    chosen = _confident_pairs(trial, n)
     rows = pd.Index(trial.table.image_id).get_indexer(chosen.image_id)
     metadata = None
     if trial.fit.encoder:
         metadata = encode_metadata(trial.fit.encoder, trial.table.iloc[rows])
-    cams = grad_cam(trial.model, trial.images[rows], layer=layer, metadata=metadata)
+    layer = layer or cam_layer(trial.model, trial.recipe.backbone)
+    cams = grad_cam(trial.model, trial.images[rows], layer, metadata=metadata)
     titles = [f"{r.dx} → {r.predicted}, {r.confidence:.0%}" for r in chosen.itertuples()]
     return plot_cams(trial.images[rows], cams, titles)
