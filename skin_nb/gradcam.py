@@ -108,15 +108,17 @@ def _jax(prefix, suffix, method):
 _BACKENDS = {"tensorflow": _tensorflow, "jax": _jax}
 
 # %% ../nbs/23_gradcam.ipynb #f4c7e90c
+def _stencils(maps, size):
+    "Each channel of a map scaled to 0..1 and enlarged, (channels, h, w, 1)."
+    channels = np.moveaxis(maps, -1, 0)[..., None]
+    low = channels.min((1, 2), keepdims=True)
+    spread = channels.max((1, 2), keepdims=True) - low
+    return np.asarray(ops.image.resize((channels - low) / np.where(spread > 0, spread, 1), size))
+
 def _stencilled(picture, maps):
     "The picture seen through each channel, (channels, h, w, 3); the rest in its mean colour."
-    stencils = np.moveaxis(maps, -1, 0)[..., None]
-    low = stencils.min((1, 2), keepdims=True)
-    spread = stencils.max((1, 2), keepdims=True) - low
-    stencils = (stencils - low) / np.where(spread > 0, spread, 1)
-    stencils = np.asarray(ops.image.resize(stencils, picture.shape[:2]))
     mean = picture.mean((0, 1))
-    return mean + stencils * (picture - mean)
+    return mean + _stencils(maps, picture.shape[:2]) * (picture - mean)
 
 def _score_weights(whole, inputs, maps, chosen):
     "Softmax over channels of the logit that is left behind each stencil."
@@ -255,12 +257,15 @@ def _check_input(model, tensor, values, n):
         wanted = ", ".join(map(str, (n, *expected)))
         raise ValueError(f"input {tensor.name!r}: shape {found}, expected ({wanted})")
 
+def _scales_pictures(network):
+    "Whether one of the first two layers brings pictures of 0..255 to the network's own scale."
+    first = [type(node.node.operation).__name__ for node in image_nodes(network)[:2]]
+    return not {"Rescaling", "Normalization"}.isdisjoint(first)
+
 def _check_range(network, images):
-    "A ValueError for pictures in 0..1 where the network's first layers scale those in 0..255."
-    first = [node.node.operation for node in image_nodes(network)[:2]]
-    scales = any(type(layer).__name__ in ("Rescaling", "Normalization") for layer in first)
+    "A ValueError for pictures in 0..1 where the network expects 0..255."
     brightest = images[:16].max()
-    if scales and 0 < brightest <= 1:
+    if 0 < brightest <= 1 and _scales_pictures(network):
         raise ValueError(f"the brightest of the first pixels is {brightest:.3g}, and the network "
                          "scales pictures of 0..255 by itself: multiply them by 255")
 

@@ -185,20 +185,24 @@ def _logits_at_the_end(model):
                      "call the layer whose output are the logits 'logits'")
 
 # %% ../nbs/20b_graph.ipynb #d368d85a
+def _operations(model):
+    return [node.operation for node in walk_nodes(model)]
+
+def _flattened(model):
+    "The network with the layers of networks within it as its own; itself where there are none."
+    if not any(isinstance(operation, keras.Model) for operation in _operations(model)):
+        return model
+    inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in model.inputs]
+    return keras.Model(inputs, _call_again(model, inputs), name=model.name)
+
 def logit_model(
     model: keras.Model,  # a graph of layers with one output, nested or not
 ) -> keras.Model:  # flat, with a layer called `logits`; the model itself if it is so already
     "The network as Grad-CAM takes it apart; a `ValueError` where its logits can't be found."
-    operations = [node.operation for node in walk_nodes(model)]
-    is_nested = any(isinstance(operation, keras.Model) for operation in operations)
-    if is_nested:
-        inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name)
-                  for t in model.inputs]
-        model = keras.Model(inputs, _call_again(model, inputs), name=model.name)
-        operations = [node.operation for node in walk_nodes(model)]
-    if any(operation.name == "logits" for operation in operations):
-        return model
-    return _build_above(model, model.inputs, _logits_at_the_end(model), model.name)
+    flat = _flattened(model)
+    if any(operation.name == "logits" for operation in _operations(flat)):
+        return flat
+    return _build_above(flat, flat.inputs, _logits_at_the_end(flat), flat.name)
 
 # %% ../nbs/20b_graph.ipynb #0d949c94
 def _maps(model):

@@ -36,6 +36,10 @@ image = keras.Input((48, 48, 3), name="image")
 facts = keras.Input((5,), name="metadata")
 finish("sigmoid", dict(image=image, metadata=facts), layers.Concatenate()([residual_maps(image), facts]), 1)
 
+inner = keras.Input((48, 48, 3))
+trunk = keras.Model(inner, residual_maps(inner), name="trunk")
+keras.Sequential([keras.Input((48, 48, 3)), trunk, layers.Dense(3, activation="softmax")]).save(f"{folder}/nested.keras")
+
 image = keras.Input((64, 64, 3), name="image")
 scaled = layers.Rescaling(1 / 127.5, -1)(image)
 net = keras.applications.MobileNetV2(include_top=False, weights=None, input_tensor=scaled)
@@ -47,7 +51,7 @@ np.savez(f"{folder}/in.npz", small=small, large=large, facts=rng.normal(size=(5,
 """
 
 MAPS = COMMON + """
-from skin_nb.gradcam import grad_cam
+from skin_nb.gradcam import METHODS, grad_cam
 
 def load(name):
     return keras.models.load_model(f"{folder}/{name}.keras", compile=False)
@@ -61,6 +65,10 @@ for name in ("residual", "sigmoid"):
         for c in (None, 0, 1):
             maps = grad_cam(models[name], x["small"], layer, c, batch=2, metadata=x["facts"])
             out[f"{name}_{layer}_{c}"] = maps
+for method in METHODS:
+    maps = grad_cam(models["residual"], x["small"], "a", batch=2, metadata=x["facts"], method=method)
+    out[f"residual_{method}"] = maps
+    out[f"nested_{method}"] = grad_cam(load("nested"), x["small"], "a", batch=2, method=method)
 for layer in (None, "block_3_expand_relu"):
     out[f"mobilenet_{layer}"] = grad_cam(models["mobilenet"], x["large"], layer, batch=2)
 np.savez(f"{folder}/{keras.backend.backend()}.npz", **out, tensorflow="tensorflow" in sys.modules)
@@ -87,7 +95,7 @@ def test_maps_agree_between_back_ends(tmp_path):
     tf, jax = (np.load(tmp_path / f"{b}.npz") for b in ("tensorflow", "jax"))
     names = [k for k in tf.files if k != "tensorflow"]
     filled = [k for k in names if tf[k].max() > 0]
-    assert len(names) == 20 and len(filled) >= 15  # the maps are not all empty
+    assert len(names) == 28 and len(filled) >= 22  # the maps are not all empty
     for k in names:
         np.testing.assert_allclose(jax[k], tf[k], atol=1e-5, err_msg=k)
     assert not jax["tensorflow"]  # JAX doesn't need TensorFlow
