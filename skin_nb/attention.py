@@ -6,7 +6,7 @@
 __all__ = ['NAMES', 'MAP_MEASURES', 'LEAST', 'Explained', 'explained_part', 'all_maps', 'map_table', 'mean_table',
            'right_against_wrong', 'plot_attention']
 
-# %% ../nbs/56_attention.ipynb #6362c2eb
+# %% ../nbs/56_attention.ipynb #8dd52455
 import warnings
 from dataclasses import dataclass
 import numpy as np
@@ -21,7 +21,7 @@ from .pixels import read_masks
 from .preparation import encode_metadata
 from .tasks import COLOURS, task_of
 
-# %% ../nbs/56_attention.ipynb #85a7736b
+# %% ../nbs/56_attention.ipynb #9beedcaa
 @dataclass(frozen=True)
 class Explained:
     "The test part of a trial's first fold, with its answers."
@@ -53,7 +53,7 @@ def explained_part(
     rows = rows.assign(predicted=predicted, right=predicted == rows.dx)
     return Explained(rows, images, masks, answers, _metadata(trial, rows))
 
-# %% ../nbs/56_attention.ipynb #85ab058c
+# %% ../nbs/56_attention.ipynb #0d0537a7
 NAMES = dict(zip(METHODS, ("Grad-CAM", "HiRes-CAM", "Grad-CAM++", "Score-CAM")))
 
 def _drawn(model, part, layer, method=METHODS[0]):
@@ -77,7 +77,7 @@ def all_maps(
     maps["outline"] = part.masks.astype("float32")
     return maps
 
-# %% ../nbs/56_attention.ipynb #ca43af6e
+# %% ../nbs/56_attention.ipynb #f44b19c0
 def _taken_apart(trial, part, maps, rows, seed):
     "Areas below the curves of deletion and insertion, for some pictures of the part."
     metadata = None if part.metadata is None else part.metadata[rows]
@@ -103,7 +103,7 @@ def map_table(
         tables.append(pd.concat([rows, faithfulness(each, part.masks), areas], axis=1))
     return pd.concat(tables, ignore_index=True)
 
-# %% ../nbs/56_attention.ipynb #eed89178
+# %% ../nbs/56_attention.ipynb #4ed8b0b2
 MAP_MEASURES = ("mass", "hit", "chance", "deletion", "insertion", "agreement")
 
 def _middle_95(drawn):
@@ -143,7 +143,7 @@ def mean_table(
 
     return _each_map(maps, rate)
 
-# %% ../nbs/56_attention.ipynb #ac2b7a09
+# %% ../nbs/56_attention.ipynb #add79b52
 LEAST = 2  # right and wrong answers that a class must have to be compared
 
 def _in_one_class(values, good, bad, weights):
@@ -186,7 +186,7 @@ def right_against_wrong(
 
     return _each_map(maps.dropna(subset="mass"), rate)  # an empty map has no place
 
-# %% ../nbs/56_attention.ipynb #92ebb42d
+# %% ../nbs/56_attention.ipynb #8f45104b
 def plot_attention(
     differences: pd.DataFrame,  # from `right_against_wrong`
     ax=None,  # Matplotlib Axes; None: a new figure

@@ -65,10 +65,9 @@ for name in ("residual", "sigmoid"):
         for c in (None, 0, 1):
             maps = grad_cam(models[name], x["small"], layer, c, batch=2, metadata=x["facts"])
             out[f"{name}_{layer}_{c}"] = maps
+nested = load("nested")
 for method in METHODS:
-    maps = grad_cam(models["residual"], x["small"], "a", batch=2, metadata=x["facts"], method=method)
-    out[f"residual_{method}"] = maps
-    out[f"nested_{method}"] = grad_cam(load("nested"), x["small"], "a", batch=2, method=method)
+    out[f"nested_{method}"] = grad_cam(nested, x["small"], "a", batch=5, method=method)
 for layer in (None, "block_3_expand_relu"):
     out[f"mobilenet_{layer}"] = grad_cam(models["mobilenet"], x["large"], layer, batch=2)
 np.savez(f"{folder}/{keras.backend.backend()}.npz", **out, tensorflow="tensorflow" in sys.modules)
@@ -95,7 +94,7 @@ def test_maps_agree_between_back_ends(tmp_path):
     tf, jax = (np.load(tmp_path / f"{b}.npz") for b in ("tensorflow", "jax"))
     names = [k for k in tf.files if k != "tensorflow"]
     filled = [k for k in names if tf[k].max() > 0]
-    assert len(names) == 28 and len(filled) >= 22  # the maps are not all empty
+    assert len(names) == 24 and len(filled) >= 18  # the maps are not all empty
     for k in names:
         np.testing.assert_allclose(jax[k], tf[k], atol=1e-5, err_msg=k)
     assert not jax["tensorflow"]  # JAX doesn't need TensorFlow
