@@ -6,9 +6,16 @@ import pytest
 NBS = Path(__file__).resolve().parent.parent / "nbs"
 NOTEBOOKS = sorted(NBS.glob("*.ipynb"), reverse=True)  # the experiments take longest: first
 MODEL = "30a_sample_net"  # one network's notebook stands for all experiments: they call the same functions
-further = lambda p: "30" <= p.stem[:2] < "90" and p.stem != MODEL
+further = lambda p: "30" <= p.stem[:2] < "90"
 
-@pytest.mark.parametrize("path", [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] * further(p)) for p in NOTEBOOKS])
+def answer_of(command):
+    done = subprocess.run(command, cwd=NBS.parent, env=os.environ | {"TQDM_DISABLE": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
+
+@pytest.mark.parametrize("path", [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] * further(p)) for p in NOTEBOOKS if p.stem != MODEL])
 def test_notebook(path):
-    r = subprocess.run(["nbdev_test", "--path", str(path), "--n_workers", "0"], cwd=NBS.parent, env=os.environ | {"TQDM_DISABLE": "1"}, capture_output=True, text=True)
-    assert r.returncode == 0, (r.stdout + r.stderr)[-8000:]
+    answer_of(["nbdev_test", "--path", str(path), "--n_workers", "0"])
+
+def test_model_notebook(tmp_path):
+    "As a batch run does it, on two of its five folds."
+    answer_of(["skin_nb_run", "--only", MODEL.split("_")[0], "--folds", "0,1", "--out", str(tmp_path / "run")])
