@@ -14,11 +14,10 @@ import pandas as pd
 from .core import axes
 from .evaluation import bootstrap_scores
 from .experiment import Trial
-from .gradcam import METHODS, cam_layer, faithfulness, grad_cam
+from .gradcam import cam_layer, faithfulness, grad_cam
 from .map_checks import (
     curve_areas, middle_map, rank_agreement, removal_curves, shuffled_copy)
 from .pixels import read_masks
-from .preparation import encode_metadata
 from .tasks import COLOURS, task_of
 
 # %% ../nbs/56_attention.ipynb #9beedcaa
@@ -36,10 +35,6 @@ def _answers(trial, rows):
     given = trial.predictions.query("split == 'test'").set_index("image_id")
     return given.loc[rows.image_id, task_of(trial.predictions).p_columns].to_numpy().argmax(1)
 
-def _metadata(trial, rows):
-    encoder = trial.fit.encoder
-    return encode_metadata(encoder, rows) if encoder else None
-
 def explained_part(
     trial: Trial,  # of one fold
 ) -> Explained:
@@ -51,17 +46,22 @@ def explained_part(
     images = trial.images[test]
     masks = read_masks(rows, images.shape[1])
     rows = rows.assign(predicted=predicted, right=predicted == rows.dx)
-    return Explained(rows, images, masks, answers, _metadata(trial, rows))
+    return Explained(rows, images, masks, answers, trial.metadata(rows))
 
 # %% ../nbs/56_attention.ipynb #0d0537a7
-NAMES = dict(zip(METHODS, ("Grad-CAM", "HiRes-CAM", "Grad-CAM++", "Score-CAM")))
+NAMES = {"grad_cam": "Grad-CAM", "hires_cam": "HiRes-CAM", "grad_cam++": "Grad-CAM++"}
 
-def _drawn(model, part, layer, method=METHODS[0]):
+def _drawn(model, part, layer, method="grad_cam"):
     "Maps of the answers; empty ones are counted later, so nobody is warned here."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return grad_cam(model, part.images, layer, part.answers, metadata=part.metadata,
                         method=method)
+
+def _controls(masks):
+    "Maps that don't look, and the one that knows: name -> (N, h, w)."
+    middle = np.broadcast_to(middle_map(masks.shape[1]), masks.shape)
+    return {"middle": middle, "outline": masks.astype("float32")}
 
 def all_maps(
     trial: Trial,
@@ -70,12 +70,9 @@ def all_maps(
 ) -> dict:  # name -> (N, h, w)
     "The map of every picture by each method that uses gradients, and the controls."
     layer = cam_layer(trial.model, trial.recipe.backbone)
-    maps = {NAMES[method]: _drawn(trial.model, part, layer, method) for method in METHODS[:3]}
+    maps = {name: _drawn(trial.model, part, layer, method) for method, name in NAMES.items()}
     maps["shuffled weights"] = _drawn(shuffled_copy(trial.model, seed), part, layer)
-    middle = middle_map(part.images.shape[1])
-    maps["middle"] = np.broadcast_to(middle, part.masks.shape)
-    maps["outline"] = part.masks.astype("float32")
-    return maps
+    return maps | _controls(part.masks)
 
 # %% ../nbs/56_attention.ipynb #f44b19c0
 def _taken_apart(trial, part, maps, rows, seed):
@@ -202,4 +199,6 @@ def plot_attention(
     ax.axvline(0, color="0.4", ls=":", lw=1)
     ax.set(yticks=range(len(rows)), yticklabels=names, ylim=(len(rows) - .4, -.6),
            xlabel="right minus wrong")
+    clear = ((rows.lo > 0) | (rows.hi < 0)).sum()
+    ax.set_title(f"{clear} of {len(rows)} differences can be told from 0", loc="left")
     return ax

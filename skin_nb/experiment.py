@@ -136,6 +136,11 @@ class Trial:
         "The history of the first fold."
         return self.fit.history
 
+    def metadata(self, rows) -> np.ndarray | None:
+        "Metadata of some rows of the table as the first fold's network reads them, or None."
+        encoder = self.fit.encoder
+        return encode_metadata(encoder, rows) if encoder else None
+
     def picture(self, image_id) -> np.ndarray:
         "A picture of the table."
         return self.images[pd.Index(self.table.image_id).get_loc(image_id)]
@@ -352,9 +357,7 @@ def cam_gallery(
     "Grad-CAM for pairs of a right and a wrong answer of the first fold, both most confident."
     chosen = _confident_pairs(trial, n)
     rows = pd.Index(trial.table.image_id).get_indexer(chosen.image_id)
-    metadata = None
-    if trial.fit.encoder:
-        metadata = encode_metadata(trial.fit.encoder, trial.table.iloc[rows])
+    metadata = trial.metadata(trial.table.iloc[rows])
     layer = layer or cam_layer(trial.model, trial.recipe.backbone)
     cams = grad_cam(trial.model, trial.images[rows], layer, metadata=metadata)
     titles = [f"{r.dx} → {r.predicted}, {r.confidence:.0%}" for r in chosen.itertuples()]

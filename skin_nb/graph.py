@@ -168,10 +168,14 @@ class _Logits(keras.layers.Layer):
         x = keras.ops.matmul(x, self.dense.kernel)
         return x if self.dense.bias is None else x + self.dense.bias
 
+def _last_node(model):
+    "The call that makes the first output."
+    output = model.outputs[0]
+    return next(n for n in walk_nodes(model) if any(t is output for t in n.outputs))
+
 def _logits_at_the_end(model):
     "The logits that the one output of a flat network is made of."
-    output = model.outputs[0]
-    end = [node for node in walk_nodes(model) if any(t is output for t in node.outputs)][-1]
+    end = _last_node(model)
     layer = end.operation
     activation = getattr(layer, "activation", None)
     if isinstance(layer, keras.layers.Dense) and activation in _SQUASHING:
@@ -180,7 +184,7 @@ def _logits_at_the_end(model):
     if type(layer).__name__ in ("Softmax", "Sigmoid") or activation in _SQUASHING:
         return named(end.input_tensors[0])
     if activation is keras.activations.linear:
-        return named(output)
+        return named(model.outputs[0])
     raise ValueError(f"{model.name} ends in {layer.name!r}, a {type(layer).__name__}: "
                      "call the layer whose output are the logits 'logits'")
 

@@ -94,5 +94,3 @@ def kept_table(
     files = {data: folder / "decisions" / f"{name}.csv" for data, folder in SETS.items()}
     tables = [pd.read_csv(file).assign(data=data) for data, file in files.items() if file.exists()]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-kept_table("pooled").round(3)
