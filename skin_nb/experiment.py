@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['QUESTIONS', 'FROM_SCRATCH', 'load_data', 'load_melanoma', 'adapt_recipe', 'Trial', 'run_trial', 'save_metrics',
-           'run_recipes', 'real_records', 'trial_table', 'cam_gallery']
+           'run_recipes', 'real_records', 'trial_table', 'confident_pairs', 'cam_gallery']
 
 # %% ../nbs/24a_experiments.ipynb #d50fbb71
 from dataclasses import dataclass, replace
@@ -334,7 +334,10 @@ def trial_table(
     return shown
 
 # %% ../nbs/24a_experiments.ipynb #b9102432
-def _confident_pairs(trial, n):
+def confident_pairs(
+    trial: Trial,
+    n: int = 2,  # pairs
+) -> pd.DataFrame:  # rows of the predictions, with columns predicted and confidence
     "The most confident wrong answers of the first fold, one a class, each behind a right one."
     task = task_of(trial.predictions)
     first_fold = trial.table.fold.iloc[0]
@@ -355,7 +358,7 @@ def cam_gallery(
     layer: str | None = None,  # for Grad-CAM; None: see `cam_layer`
 ):  # array (2, N) of Matplotlib Axes
     "Grad-CAM for pairs of a right and a wrong answer of the first fold, both most confident."
-    chosen = _confident_pairs(trial, n)
+    chosen = confident_pairs(trial, n)
     rows = pd.Index(trial.table.image_id).get_indexer(chosen.image_id)
     metadata = trial.metadata(trial.table.iloc[rows])
     layer = layer or cam_layer(trial.model, trial.recipe.backbone)
