@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIZE', 'LINE_STRENGTH', 'HAIR_LENGTH', 'HAIR_WIDTH', 'HAIR_SHAPE', 'MARK_LENGTH', 'MARK_SHAPE', 'MARK_GREY', 'RIM',
-           'BLACK', 'ARTEFACTS', 'LEAST_SHARE', 'ENOUGH', 'line_strength', 'grown', 'find_in_picture', 'find_artefacts',
+           'BLACK', 'ARTEFACTS', 'LEAST_SHARE', 'line_strength', 'grown', 'find_in_picture', 'find_artefacts',
            'presence', 'check_rules', 'paint_over']
 
 # %% ../nbs/23b_artefacts.ipynb #3a9ffc55
@@ -71,9 +71,15 @@ MARK_SHAPE = 4  # least of length over width
 MARK_GREY = 125  # of 255, most in the brightest channel
 RIM = .1  # how near the edge of the picture its middle is
 
-def _is_hair(y, x, side):
+def _edge(mask):
+    "The pixels of a mask that have a neighbour outside."
+    from scipy.ndimage import binary_erosion
+    return mask & ~binary_erosion(mask)
+
+def _is_hair(y, x, edge):
+    side = len(edge)
     reach = np.hypot(np.ptp(y) + 1, np.ptp(x) + 1)
-    width = len(y) / reach
+    width = 2 * len(y) / edge[y, x].sum()  # two edges run along a line
     return reach >= HAIR_LENGTH * side and width <= min(HAIR_WIDTH * side, HAIR_SHAPE * reach)
 
 def _is_mark(y, x, brightest):
@@ -129,9 +135,9 @@ def _on_skin(image, skin):
     "Masks by name of what lies on bare skin."
     lines = (line_strength(image) > LINE_STRENGTH) & skin
     mark = _keep(lines, partial(_is_mark, brightest=image.max(2)))
-    hair = _keep(lines & ~mark, partial(_is_hair, side=len(image)))
-    return {"bubbles": _bubbles(image) & skin, "ink": _ink(image, skin) & skin,
-            "hair": hair, "ruler": mark}
+    hair = _keep(lines & ~mark, partial(_is_hair, edge=_edge(lines)))
+    return {"bubbles": _bubbles(image) & skin, "hair": hair, "ruler": mark,
+            "ink": _ink(image, skin) & skin}
 
 def find_in_picture(
     image: np.ndarray,  # (s, s, 3), 0..255
@@ -162,7 +168,7 @@ def find_artefacts(
     return found
 
 # %% ../nbs/23b_artefacts.ipynb #7b9b9a90
-LEAST_SHARE = {"hair": .001, "ruler": 0, "dark corner": .0005, "bubbles": 0, "ink": 0}
+LEAST_SHARE = {"hair": .002, "ruler": 0, "dark corner": .0005, "bubbles": 0, "ink": 0}
 
 def presence(
     found: np.ndarray,  # (N, s, s) from `find_artefacts`
@@ -182,14 +188,26 @@ def check_rules(
         there, said = labels[name].to_numpy(bool), present[name].to_numpy(bool)
         rows[name] = dict(pictures=there.sum(), sensitivity=said[there].mean(),
                           specificity=(~said[~there]).mean())
-    return pd.DataFrame(rows).T
+    return pd.DataFrame.from_dict(rows, "index")
 
 # %% ../nbs/23b_artefacts.ipynb #52033b78
-ENOUGH = .1  # share of a blur that must come from outside the hole
+def _half(values):
+    "Means of squares of four pixels; what is missing at an odd edge counts as 0."
+    h, w, channels = values.shape
+    even = np.pad(values, ((0, h % 2), (0, w % 2), (0, 0)))
+    squares = even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, channels)
+    return squares.mean((1, 3))
 
-def _blur(values, width):
-    from scipy.ndimage import gaussian_filter
-    return gaussian_filter(values, (width, width, 0), truncate=2)
+def _pull(values, weight):
+    "Sums of weighted pixels divided by their weights, (s, s, 3), and holes filled from far."
+    from scipy.ndimage import uniform_filter
+    known = weight > 0
+    if known.all() or len(weight) == 1:
+        return values / np.maximum(weight, 1e-6)
+    far = _pull(_half(values), _half(weight)).repeat(2, 0).repeat(2, 1)
+    h, w = weight.shape[:2]
+    smooth = uniform_filter(far, (3, 3, 1))[:h, :w]
+    return np.where(known, values / np.where(known, weight, 1), smooth)
 
 def paint_over(
     image: np.ndarray,  # (s, s, 3), 0..255
@@ -197,13 +215,5 @@ def paint_over(
 ) -> np.ndarray:  # (s, s, 3) uint8
     "A picture with its holes filled from the skin around them."
     known = (~hole)[..., None].astype("float32")
-    filled = image * known
-    left = hole.copy()
-    width = 1
-    while left.any() and width < len(image):
-        weight = _blur(known, width)[..., 0]
-        reached = left & (weight > ENOUGH)
-        filled[reached] = _blur(image * known, width)[reached] / weight[reached, None]
-        left &= ~reached
-        width *= 2
+    filled = _pull(image * known, known)
     return filled.round().clip(0, 255).astype("uint8")

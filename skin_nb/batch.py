@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['NUMBERED', 'FIRST_EXPERIMENT', 'NOT_IN_A_BATCH', 'KERNEL', 'KERNEL_CONFIG', 'PAPERMILL_PROGRAM', 'LONGEST_LINE',
-           'IMPORT', 'CHANGES', 'EARLIER', 'notebook_number', 'notebook_cells', 'parameter_names', 'no_experiments',
-           'own_notebooks', 'notebooks_folder', 'find_notebooks', 'copy_notebook', 'batch_environment',
-           'execute_notebook', 'run_papermill', 'last_error', 'used_modules', 'describe_change', 'why_again',
-           'require_same_data', 'Outcome', 'reads_other_runs', 'run_one', 'RunDisplay', 'describe_outcome',
+           'IMPORT', 'CHANGES', 'EARLIER', 'notebook_number', 'notebook_cells', 'parameter_defaults', 'parameter_names',
+           'no_experiments', 'own_notebooks', 'notebooks_folder', 'find_notebooks', 'copy_notebook',
+           'batch_environment', 'execute_notebook', 'run_papermill', 'last_error', 'used_modules', 'describe_change',
+           'why_again', 'require_same_data', 'Outcome', 'reads_other_runs', 'run_one', 'RunDisplay', 'describe_outcome',
            'run_notebooks', 'belongs_to', 'expected_rows', 'compare_runs']
 
 # %% ../nbs/25_batch_runs.ipynb #7051a191
@@ -67,25 +67,39 @@ def _tags(cell):
     return tags if isinstance(tags, list) else []
 
 # %% ../nbs/25_batch_runs.ipynb #e231087c
-def _assigned_names(source):
-    "The names that a piece of code assigns at its outermost level."
-    assignments = [s for s in ast.parse(source).body if isinstance(s, ast.Assign)]
-    targets = [target for assignment in assignments for target in assignment.targets]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+def _literal(node):
+    "The value of an expression that is one; else None."
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
 
-def parameter_names(
+def _assigned(source):
+    "What a piece of code assigns at its outermost level: name -> value."
+    assignments = [s for s in ast.parse(source).body if isinstance(s, ast.Assign)]
+    return {target.id: _literal(assignment.value) for assignment in assignments
+            for target in assignment.targets if isinstance(target, ast.Name)}
+
+def parameter_defaults(
     path: Path,  # notebook
-) -> list | None:  # names assigned in its parameters cell; None: not an experiment
-    "The parameters a notebook understands."
+) -> dict | None:  # name -> value in its parameters cell; None: not an experiment
+    "The parameters a notebook understands, and what they are where nothing is said."
     tagged = [source for kind, source, tags in notebook_cells(path)
               if kind == "code" and "parameters" in tags]
     if len(tagged) != 1:
         return None
     try:
-        return _assigned_names(tagged[0])
+        return _assigned(tagged[0])
     except (SyntaxError, ValueError) as error:
         raise DataError(Problem(str(path), None, f"a parameters cell that isn't Python ({error})",
                                 "assignments", "Correct the cell.")) from None
+
+def parameter_names(
+    path: Path,  # notebook
+) -> list | None:  # None: not an experiment
+    "The parameters a notebook understands."
+    defaults = parameter_defaults(path)
+    return None if defaults is None else list(defaults)
 
 # %% ../nbs/25_batch_runs.ipynb #4ba649cd
 FIRST_EXPERIMENT = 30  # notebooks with smaller numbers are the library

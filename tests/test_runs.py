@@ -273,6 +273,16 @@ def test_what_will_run_is_said_first(tmp_path, monkeypatch):
     assert max(widths) <= 80
 
 
+def test_a_parameter_of_one_notebook(tmp_path):
+    planned = plan("--only", "56,56a,30", "-p", "few", "7", "-p", "networks", "sample_net,40",
+                   "--out", tmp_path / "run")
+    assert planned.parameters["few"] == 7 and planned.parameters["networks"] == "sample_net,40"
+    for wrong, says in ((("fwe", "7"), "Did you mean few"), (("few", "many"), "a whole number"),
+                        (("seed", "7"), "an option of its own")):
+        with pytest.raises(DataError, match=says):
+            plan("--only", "56", "-p", *wrong, "--out", tmp_path / "run")
+
+
 @pytest.mark.filterwarnings("ignore:nothing says")
 def test_which_sample_is_meant(tmp_path, monkeypatch):
     class_folders(tmp_path)
