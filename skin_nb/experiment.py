@@ -173,8 +173,8 @@ def _all_answers(predictions, task, metrics):
     return answers, evaluate(answers)
 
 def _remove_checkpoints(folder):
-    "Everything they were for is saved."
-    for file in folder.glob("fold*/*.ckpt.npz"):
+    "Everything they were for is saved; a killed run may have left half a checkpoint as well."
+    for file in folder.glob("fold*/*.ckpt.npz*"):
         file.unlink()
     for fold in folder.glob("fold*"):
         fold.rmdir()
