@@ -127,7 +127,7 @@ def grown(
     "A mask and what is near it; an empty one stays empty."
     from scipy.ndimage import binary_dilation
     pixels = round(share * len(mask))
-    if not mask.any():
+    if pixels < 1 or not mask.any():
         return mask
     return binary_dilation(mask, iterations=pixels)
 
