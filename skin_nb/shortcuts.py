@@ -17,12 +17,13 @@ from .artefacts import ARTEFACTS, SIZE, find_artefacts, grown, paint_over, prese
 from .attention import Explained, intervals_of
 from .core import axes
 from .evaluation import weighted_scores
+from .experiment import Trial
 from .gradcam import cam_layer, grad_cam
 from .map_checks import middle_map
 from .pictures import decode_images
 from .pixels import read_masks
 from .readers import read_ham10000
-from .tasks import COLOURS, task_of
+from .tasks import COLOURS, Task, task_of
 from .terminal import Progress
 from .training import two_columns
 
@@ -135,7 +136,7 @@ def _changed(views, version):
     return np.stack([VERSIONS[version](view) for view in views])
 
 def ask_versions(
-    trial,  # a `Trial` of one fold
+    trial: Trial,  # of one fold
     part: Explained,
     found: np.ndarray,  # from `artefacts_of`
     seed: int = 0,
@@ -174,7 +175,7 @@ def _with_differences(rated):
 def version_table(
     answers: dict,  # from `ask_versions`
     part: Explained,
-    task,  # a `Task`
+    task: Task,
     n_boot: int = 1000,
 ) -> pd.DataFrame:  # a row a version and score: value, lo, hi; below and above: of the difference
     "Scores of every version, and what they lose against the pictures as they are."
@@ -255,7 +256,7 @@ def _one_thing(trial, part, found, p, name, rows, seed):
     return table
 
 def thing_table(
-    trial,  # a `Trial` of one fold
+    trial: Trial,  # of one fold
     part: Explained,
     found: np.ndarray,  # from `artefacts_of`
     p: np.ndarray,  # (N, C) probabilities for the pictures as they are
