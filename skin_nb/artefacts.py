@@ -162,7 +162,7 @@ def find_artefacts(
     "Where pictures have hair, ruler marks, dark corners, bubbles and ink, outside the lesion."
     found = np.zeros(lesions.shape, "uint8")
     with Progress(len(images), "looking for artefacts") as bar:
-        for i, (image, lesion) in enumerate(zip(images, lesions)):
+        for i, (image, lesion) in enumerate(zip(images, lesions, strict=True)):
             found[i] = find_in_picture(image, lesion)
             bar.update()
     return found
