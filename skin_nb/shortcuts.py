@@ -19,13 +19,12 @@ from .core import axes
 from .evaluation import weighted_scores
 from .experiment import Trial
 from .gradcam import cam_layer, grad_cam
-from .map_checks import middle_map
+from .map_checks import middle_map, probabilities_of
 from .pictures import decode_images
 from .pixels import read_masks
 from .readers import read_ham10000
 from .tasks import COLOURS, Task, task_of
 from .terminal import Progress
-from .training import two_columns
 
 # %% ../nbs/56a_shortcuts.ipynb #2b60e663
 @dataclass(frozen=True)
@@ -126,11 +125,6 @@ def _some(metadata, rows):
     "Metadata of some rows, for networks that have any."
     return None if metadata is None else metadata[rows]
 
-def _ask(model, images, metadata):
-    "Probabilities for pictures, (N, C)."
-    inputs = images if metadata is None else [images, metadata]
-    return np.asarray(two_columns(model.predict(inputs, verbose=0)))
-
 def _changed(views, version):
     "Scenes as pictures of one version."
     return np.stack([VERSIONS[version](view) for view in views])
@@ -149,7 +143,7 @@ def ask_versions(
             views = list(scenes(part, found, rows=rows, seed=seed))
             metadata = _some(part.metadata, rows)
             for name in VERSIONS:
-                answers[name].append(_ask(trial.model, _changed(views, name), metadata))
+                answers[name].append(probabilities_of(trial.model, _changed(views, name), metadata))
             bar.update(len(rows))
     return {name: np.concatenate(p) for name, p in answers.items()}
 
@@ -249,7 +243,7 @@ def _one_thing(trial, part, found, p, name, rows, seed):
     seen = _seen(trial, part, rows, p, np.stack([view.things for view in views]))
     table = table.assign(thing=name, **seen)
     for version, suffix in (("painted over", ""), ("elsewhere", " elsewhere")):
-        after = _ask(trial.model, _changed(views, version), _some(part.metadata, rows))
+        after = probabilities_of(trial.model, _changed(views, version), _some(part.metadata, rows))
         changed, moved = _compare(p[rows], after)
         table["changed" + suffix] = changed
         table["moved" + suffix] = moved
