@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['NETWORKS', 'NAMES', 'MAP_MEASURES', 'LEAST', 'choose_networks', 'Explained', 'explained_part', 'all_maps',
-           'map_table', 'intervals_of', 'mean_table', 'right_against_wrong', 'plot_attention', 'pair_table']
+           'map_table', 'intervals_of', 'mean_table', 'right_against_wrong', 'plot_attention', 'class_table',
+           'pair_table']
 
 # %% ../nbs/56_attention.ipynb #8dd52455
 import warnings
@@ -232,6 +233,23 @@ def plot_attention(
     clear = ((rows.lo > 0) | (rows.hi < 0)).sum()
     ax.set_title(f"{clear} of {len(rows)} differences can be told from 0", loc="left")
     return ax
+
+# %% ../nbs/56_attention.ipynb #87e6731b
+def class_table(
+    maps: pd.DataFrame,  # from `map_table`, several of them
+    group: str,  # column of the lesion
+    n_boot: int = 1000,
+) -> pd.DataFrame:  # a row a network and class; lo, hi: of the mass
+    "Means of Grad-CAM by class, with 95 % intervals from resampling lesions."
+    rows = []
+    for (network, dx), part in maps[maps.method == "Grad-CAM"].groupby(["network", "dx"]):
+        mass = part.mass.to_numpy(float)
+        spread = intervals_of(lambda w: dict(mass=_weighted_mean(mass, w)), part[group], n_boot)
+        value, lo, hi = spread.loc["mass"]
+        about = part[["hit", "chance", "right"]].astype(float).mean()
+        rows.append(dict(network=network, dx=dx, mass=value, lo=lo, hi=hi, **about,
+                         pictures=len(part)))
+    return pd.DataFrame(rows)
 
 # %% ../nbs/56_attention.ipynb #7eb143db
 def pair_table(
