@@ -155,6 +155,7 @@ def find_in_picture(
         found[mask] = 1 + ARTEFACTS.index(name)
     return found
 
+# %% ../nbs/23b_artefacts.ipynb #36e147a3
 def find_artefacts(
     images: np.ndarray,  # (N, s, s, 3) uint8; the rules were made for s = `SIZE`
     lesions: np.ndarray,  # (N, s, s) bool, True on the lesion

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NETWORKS', 'NAMES', 'MAP_MEASURES', 'LEAST', 'choose_networks', 'Explained', 'explained_part', 'all_maps',
-           'map_table', 'intervals_of', 'mean_table', 'right_against_wrong', 'plot_attention', 'class_table',
-           'pair_table']
+           'map_table', 'intervals_of', 'weighted_mean', 'mean_table', 'right_against_wrong', 'told_from_zero',
+           'plot_attention', 'class_table', 'pair_table']
 
 # %% ../nbs/56_attention.ipynb #8dd52455
 import warnings
@@ -146,7 +146,10 @@ def intervals_of(
     rows = {name: (value[0], *_middle_95(drawn[name])) for name, value in whole.items()}
     return pd.DataFrame.from_dict(rows, "index", columns=["value", "lo", "hi"])
 
-def _weighted_mean(values, weights):
+def weighted_mean(
+    values: np.ndarray,  # (n,), NaN where there is none
+    weights: np.ndarray,  # (n, b) of the rows, a column a resample
+) -> np.ndarray:  # (b,)
     "Means of the rows that have a value, a column a resample."
     known = ~np.isnan(values)
     return values[known] @ weights[known] / np.maximum(weights[known].sum(0), 1)
@@ -165,7 +168,7 @@ def mean_table(
     "Means over test pictures with 95 % intervals from resampling lesions."
     def rate(part):
         def score(weights):
-            return {m: _weighted_mean(part[m].to_numpy(float), weights) for m in MAP_MEASURES}
+            return {m: weighted_mean(part[m].to_numpy(float), weights) for m in MAP_MEASURES}
 
         return intervals_of(score, part[group], n_boot).rename_axis("measure")
 
@@ -215,6 +218,13 @@ def right_against_wrong(
     return _each_map(maps.dropna(subset="mass"), rate)  # an empty map has no place
 
 # %% ../nbs/56_attention.ipynb #8f45104b
+def told_from_zero(
+    rows: pd.DataFrame,  # lo, hi of differences
+) -> str:
+    "How many differences have an interval without 0, in words."
+    clear = ((rows.lo > 0) | (rows.hi < 0)).sum()
+    return f"{clear} of {len(rows)} differences can be told from 0"
+
 def plot_attention(
     differences: pd.DataFrame,  # from `right_against_wrong`
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -230,8 +240,7 @@ def plot_attention(
     ax.axvline(0, color="0.4", ls=":", lw=1)
     ax.set(yticks=range(len(rows)), yticklabels=names, ylim=(len(rows) - .4, -.6),
            xlabel="right minus wrong")
-    clear = ((rows.lo > 0) | (rows.hi < 0)).sum()
-    ax.set_title(f"{clear} of {len(rows)} differences can be told from 0", loc="left")
+    ax.set_title(told_from_zero(rows), loc="left")
     return ax
 
 # %% ../nbs/56_attention.ipynb #87e6731b
@@ -244,7 +253,7 @@ def class_table(
     rows = []
     for (network, dx), part in maps[maps.method == "Grad-CAM"].groupby(["network", "dx"]):
         mass = part.mass.to_numpy(float)
-        spread = intervals_of(lambda w: dict(mass=_weighted_mean(mass, w)), part[group], n_boot)
+        spread = intervals_of(lambda w: dict(mass=weighted_mean(mass, w)), part[group], n_boot)
         value, lo, hi = spread.loc["mass"]
         about = part[["hit", "chance", "right"]].astype(float).mean()
         rows.append(dict(network=network, dx=dx, mass=value, lo=lo, hi=hi, **about,

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 from .artefacts import ARTEFACTS, SIZE, find_artefacts, grown, paint_over, presence
-from .attention import Explained, intervals_of
+from .attention import Explained, intervals_of, told_from_zero, weighted_mean
 from .core import axes
 from .evaluation import weighted_scores
 from .experiment import Trial
-from .gradcam import cam_layer, grad_cam
+from .gradcam import cam_layer, grad_cam, mass_inside
 from .map_checks import middle_map, probabilities_of
 from .pictures import decode_images
 from .pixels import read_masks
@@ -72,9 +72,11 @@ VERSIONS = {
 }
 
 # %% ../nbs/56a_shortcuts.ipynb #d9c85522
-def _moved(hole, avoid, rng, tries=20):
+_TRIES = 20  # places for a hole of the control
+
+def _moved(hole, avoid, rng):
     "The same hole somewhere else."
-    shifts = rng.integers(0, len(hole), (tries, 2))
+    shifts = rng.integers(0, len(hole), (_TRIES, 2))
     holes = [np.roll(hole, shift, (0, 1)) for shift in shifts]
     covered = [(each & avoid).sum() for each in holes]
     return holes[int(np.argmin(covered))] & ~avoid
@@ -148,6 +150,7 @@ def ask_versions(
     return {name: np.concatenate(p) for name, p in answers.items()}
 
 # %% ../nbs/56a_shortcuts.ipynb #6a218bf9
+# the two AUCs are of classes of HAM10000
 VERSION_SCORES = {"balanced accuracy": "balanced_accuracy", "mel": "mel.auc", "nv": "nv.auc"}
 
 def _rated(y, p, first, task, weights):
@@ -202,6 +205,7 @@ def _plot_by_network(rows, kind, label, ax):
     ax.axvline(0, color="0.4", ls=":", lw=1)
     ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - .5, -.5),
            xlabel=label)
+    ax.set_title(told_from_zero(rows), loc="left")
     ax.legend(fontsize=7, frameon=False)
     return ax
 
@@ -215,12 +219,6 @@ def plot_versions(
     return _plot_by_network(lost, "version", f"{score} against the picture as it is", ax)
 
 # %% ../nbs/56a_shortcuts.ipynb #5f8727be
-def _share_on(maps, hole):
-    "The share of each map that lies in a hole; NaN where it is empty."
-    total = maps.sum((1, 2))
-    inside = (maps * hole).sum((1, 2))
-    return np.where(total > 0, inside / np.where(total > 0, total, 1), np.nan)
-
 def _compare(first, second):
     "For each picture whether the answer changes, and by how much its probability does."
     answer = first.argmax(1)
@@ -233,8 +231,8 @@ def _seen(trial, part, rows, p, hole):
     maps = grad_cam(trial.model, part.images[rows], layer, p[rows].argmax(1),
                     metadata=_some(part.metadata, rows))
     middle = np.broadcast_to(middle_map(hole.shape[1]), hole.shape)
-    return dict(area=hole.mean((1, 2)), mass=_share_on(maps, hole),
-                middle=_share_on(middle, hole))
+    return dict(area=hole.mean((1, 2)), mass=mass_inside(maps, hole),
+                middle=mass_inside(middle, hole))
 
 def _one_thing(trial, part, found, p, name, rows, seed):
     "What one thing does, a row a picture that has it."
@@ -273,8 +271,7 @@ def _means(rows, group, n_boot):
         values[f"{name} more"] = values[name] - values[f"{name} elsewhere"]
 
     def score(weights):
-        means = values.to_numpy().T @ weights / np.maximum(weights.sum(0), 1)
-        return dict(zip(values, means))
+        return {name: weighted_mean(values[name].to_numpy(), weights) for name in values}
 
     return intervals_of(score, rows[group], n_boot).rename_axis("measure").reset_index()
 
@@ -283,8 +280,8 @@ def effect_table(
     group: str,  # column of the lesion
     n_boot: int = 1000,
 ) -> pd.DataFrame:  # a row a network, thing and measure: value, lo, hi, pictures
-    "Means over the pictures that have a thing, with 95 % intervals from resampling lesions."
-    parts = things.dropna(subset="mass").groupby(["recipe", "thing"], sort=False)
+    "Means over pictures that have a thing, with 95 % intervals; empty maps count in no mass."
+    parts = things.groupby(["recipe", "thing"], sort=False)
     tables = [_means(rows, group, n_boot).assign(recipe=network, thing=thing, pictures=len(rows))
               for (network, thing), rows in parts]
     return pd.concat(tables, ignore_index=True)
