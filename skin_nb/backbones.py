@@ -18,8 +18,8 @@ from typing import Callable
 import numpy as np
 import skin_nb
 from .core import (
-    DataError, Problem, read_weights_name, require_backend, require_file, weights_file,
-    weights_home, weights_names)
+    DataError, Problem, first_line, read_weights_name, require_backend, require_file,
+    weights_file, weights_home, weights_names)
 
 # %% ../nbs/20_backbones.ipynb #698db49f
 require_backend()
@@ -349,8 +349,8 @@ def load_into(
         _check_extent(net, weights.path)
         _load_file(target, weights.path)
     except Exception as error:  # whatever h5py, NumPy and Keras stumble over
-        why = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise DataError(Problem(weights.path, None, f"weights that don't fit ({why})",
+        found = f"weights that don't fit ({first_line(error)})"
+        raise DataError(Problem(weights.path, None, found,
                                 f"weights of {net.name}",
                                 "Use a file saved from this network.")) from None
     return part

@@ -12,6 +12,7 @@ import stat
 import sys
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 import numpy as np
@@ -181,21 +182,35 @@ def require_room(
         require_space(caches[0].path.parent, needed, f"Free some, or {OTHER_CACHE}.")
 
 # %% ../nbs/02_row_cache.ipynb #55103aad
+def _read_ahead(read, blocks):
+    "What `read` gives for each block, in order; one is read while another is in use."
+    if read is None or not blocks:
+        yield from blocks
+        return
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read, blocks[0])
+        for block in blocks[1:]:
+            found = coming.result()
+            coming = reader.submit(read, block)
+            yield found
+        yield coming.result()
+
 def fill(
     cache: RowCache,
     compute,  # function: row numbers (n,) -> values (n, …)
     rows: np.ndarray | None = None,  # rows wanted; None: all
     block: int = 64,  # rows a call
     label: str = "cache",  # shown on the progress bar
+    read=None,  # function: row numbers -> what `compute` gets; the next block is read meanwhile
 ) -> int:  # rows that were computed
     "Compute the missing ones of `rows`, block by block."
     with cache.lock():
         require_room([cache], [rows])
         todo = cache.missing(rows)
         with Progress(len(todo), label, least=block + 1) as progress:
-            for at in range(0, len(todo), block):
-                now = todo[at:at + block]
-                cache.write(now, compute(now))
+            blocks = [todo[at:at + block] for at in range(0, len(todo), block)]
+            for now, found in zip(blocks, _read_ahead(read, blocks)):
+                cache.write(now, compute(found))
                 progress.update(len(now))
         with cache_errors(cache.path):
             cache.rows.flush()

@@ -208,7 +208,7 @@ def run_trial(
         answers = predictions_table(divided, fit.probabilities, fit.rows)
         metrics = evaluate(answers)
         rows.append(result_row(recipe, task, split, fold, metrics, fit.seconds, fit.rss_mb,
-                               words, note, fit.parameters))
+                               words, note, fit.parameters, fit.engine))
         predictions.append(answers)
         histories.append(fit.history.assign(fold=fold))
         if first is None:

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['STILL_PICTURES', 'FORMATS', 'PICTURE_ENDINGS', 'UNREADABLE_ENDINGS', 'CONVERSIONS', 'KINDS_OF_MODES', 'ORIENTATION',
            'TURNS', 'MIN_SIDE', 'MAX_SIDE', 'MAX_PIXELS', 'WHOLE_FILE', 'FRESH_COPY', 'LARGE', 'FIRST_BYTES', 'RESIZES',
-           'is_picture', 'most_pixels', 'open_image', 'open_header', 'read_pixels', 'images_path', 'decode_images']
+           'is_picture', 'most_pixels', 'open_image', 'open_header', 'read_pixels', 'images_path', 'available_cores',
+           'decode_images']
 
 # %% ../nbs/02a_pictures.ipynb #82f79b44
 import contextlib
@@ -369,7 +370,7 @@ def _decode_missing(cache, table, resize, workers):
         raise DataError(*sorted(problems, key=attrgetter("file")))
 
 # %% ../nbs/02a_pictures.ipynb #2f3c4c43
-def _cores():
+def available_cores() -> int:
     "How many cores this process may use."
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -413,5 +414,5 @@ def decode_images(
         path.parent.mkdir(parents=True, exist_ok=True)
         with shared_lock(f"{path}.decoding"):
             if verify or not _complete(path, shape):
-                _decode_into(path, shape, table, resize, workers or _cores())
+                _decode_into(path, shape, table, resize, workers or available_cores())
         return np.load(path, mmap_mode="r")

@@ -16,6 +16,7 @@ import numpy as np
 from .batches import Views
 from .cache import RowCache, fill, require_room
 from .core import DataError, Problem, cache_home, content_key
+from .engine import Engine, choose_engine, make_forward
 from .graph import dropout_rates, image_nodes, list_cuts
 
 # %% ../nbs/21a_prefix_cache.ipynb #02429c0f
@@ -74,6 +75,7 @@ class Source:
     rows: int  # number of rows
     views: int  # number of views
     arrays: tuple = field(default=(), repr=False)  # memory-mapped, one a view, where they exist
+    engine: str = ""  # what computed them, in words
 
 def images_key(
     images: np.ndarray,  # (N, size, size, 3) uint8, possibly memory-mapped
@@ -128,12 +130,9 @@ def prefix_key(
     return content_key(parts)
 
 # %% ../nbs/21a_prefix_cache.ipynb #fb94c6f8
-def _forward(prefix, x, batch, dtype):
-    "One padded forward pass, checked to fit `dtype`."
-    missing = batch - len(x)
-    padding = np.zeros_like(x[:1]).repeat(missing, 0)
-    whole_batch = np.concatenate([x, padding]) if missing else np.ascontiguousarray(x)
-    features = np.asarray(prefix.predict_on_batch(whole_batch))[:len(x)].astype("float32")
+def _rounded_features(forward, dtype, x):
+    "One forward pass, checked to fit `dtype`."
+    features = forward(x)
     if dtype == "float16":
         _check_half(features)
     return features.astype(dtype)
@@ -148,10 +147,7 @@ def _check_half(features):
                             'Use dtype="float32".'))
 
 # %% ../nbs/21a_prefix_cache.ipynb #14c846e1
-def _features(prefix, source, view, batch, dtype, rows):
-    return _forward(prefix, source.read(view, rows), batch, dtype)
-
-def _cached_source(source, caches, key, dtype):
+def _cached_source(source, caches, key, dtype, engine):
     "What was computed, as a source for a later prefix."
     arrays = tuple(cache.rows for cache in caches)
 
@@ -161,7 +157,7 @@ def _cached_source(source, caches, key, dtype):
     def key_of(view):
         return content_key(key, source.key(view), dtype)
 
-    return Source(read, key_of, source.rows, source.views, arrays)
+    return Source(read, key_of, source.rows, source.views, arrays, str(engine))
 
 def _rows_by_view(source, rows, only_first):
     "For each view the rows that are needed."
@@ -176,6 +172,14 @@ def _announce(wanted, shape, dtype, folder):
     what = f"{n:,} rows of {size} in {len(wanted)} view(s)"
     print(f"prefix features: {what}, {gb:.2f} GB in {folder}")
 
+def _open_caches(source, key, shape, dtype, folder):
+    "The files of features, one a view."
+    names = [f"{content_key(key, source.key(view))}.{dtype}.npy" for view in range(source.views)]
+    return [RowCache(folder / name, (source.rows, *shape), dtype) for name in names]
+
+def _is_missing(caches, wanted):
+    return any(len(cache.missing(rows)) for cache, rows in zip(caches, wanted))
+
 # %% ../nbs/21a_prefix_cache.ipynb #723efd9d
 def cache_features(
     prefix: keras.Model,  # from `cut_model`
@@ -186,19 +190,31 @@ def cache_features(
     folder: str | Path | None = None,  # None: `cache_home()`/features
     batch: int = 32,  # images per forward pass
     verbose: bool = True,  # say what it takes
+    precision: str = "float32",  # of the multiplications, see `choose_engine`
 ) -> Source:
     "The output of a prefix for every row and view that is needed, computed at most once."
     folder = Path(folder or cache_home() / "features")
-    key = prefix_key(prefix)
+    structure = prefix_key(prefix)
     shape = prefix.output_shape[1:]
     wanted = _rows_by_view(source, rows, only_first)
     if verbose:
         _announce(wanted, shape, dtype, folder)
-    names = [f"{content_key(key, source.key(view))}.{dtype}.npy" for view in range(source.views)]
-    caches = [RowCache(folder / name, (source.rows, *shape), dtype) for name in names]
+    engine = choose_engine(precision, sum(map(len, wanted)))
+    key = content_key(structure, str(engine))
+    caches = _open_caches(source, key, shape, dtype, folder)
     require_room(caches, wanted)
+    if _is_missing(caches, wanted):
+        forward, used = make_forward(prefix, engine, batch)
+        if used != engine:  # it could not take the network
+            engine = used
+            key = content_key(structure, str(engine))
+            caches = _open_caches(source, key, shape, dtype, folder)
+        _fill_caches(caches, source, forward, wanted, dtype, batch)
+    return _cached_source(source, caches, key, dtype, engine)
+
+def _fill_caches(caches, source, forward, wanted, dtype, batch):
+    "Compute what is missing, view by view."
+    compute = partial(_rounded_features, forward, dtype)
     for view, cache in enumerate(caches):
-        compute = partial(_features, prefix, source, view, batch, dtype)
         label = f"features of view {view + 1} of {source.views}"
-        fill(cache, compute, wanted[view], block=batch, label=label)
-    return _cached_source(source, caches, key, dtype)
+        fill(cache, compute, wanted[view], batch, label, partial(source.read, view))

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 import pandas as pd
-from .core import DataError, Problem, page_text, printable, read_json, replacing
+from .core import (
+    DataError, Problem, first_line, page_text, printable, read_json, replacing)
 from .core import require_file
 from .tasks import HAM10000, TASKS, Task
 
@@ -40,7 +41,7 @@ ROW_KEY = ("recipe", "network", "task", "protocol", "split", "fold", "seed")  # 
 _QUALITY = ("balanced_accuracy", "lo", "hi",
             "accuracy", "macro_f1", "weighted_f1", "auc", "mel_sensitivity")
 _COST = ("seconds", "rss_mb", "parameters")
-RESULT_COLUMNS = (*ROW_KEY, *_QUALITY, *_COST, "weights", "note")
+RESULT_COLUMNS = (*ROW_KEY, *_QUALITY, *_COST, "weights", "engine", "note")
 
 def result_row(
     recipe,  # the `Recipe` as it ran
@@ -53,6 +54,7 @@ def result_row(
     weights: str,  # where the pre-trained weights came from, or "none"
     note: str = "",  # what was capped, what is special
     parameters: int | None = None,  # of the whole network
+    engine: str = "",  # what computed the frozen part, such as "openvino float32"; empty: nobody
 ) -> dict:  # keys: `RESULT_COLUMNS`
     "One row of results."
     row = dict(recipe=recipe.name, network=recipe.backbone, task=task.name,
@@ -60,7 +62,7 @@ def result_row(
     for name in _QUALITY:
         row[name] = _rounded(metrics.get(name))
     row.update(seconds=round(seconds, 1), rss_mb=round(rss_mb), parameters=parameters)
-    row.update(weights=weights, note=note)
+    row.update(weights=weights, engine=engine, note=note)
     return row
 
 def _rounded(score):
@@ -104,7 +106,7 @@ def result_table(
     "Result rows as a table with the right types."
     table = pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
     table = table.astype({c: "float64" for c in (*_QUALITY, *_COST)})
-    for column, empty in dict(task=HAM10000.name, weights="", note="").items():
+    for column, empty in dict(task=HAM10000.name, weights="", engine="", note="").items():
         table[column] = table[column].astype(object).fillna(empty)
     return table
 
@@ -180,8 +182,8 @@ def read_rows(
     try:
         cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, na_values=[""])
     except Exception as error:  # pandas has many
-        why = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise DataError(Problem(str(path), None, f"no table ({why})", _A_TABLE, fix)) from None
+        found = f"no table ({first_line(error)})"
+        raise DataError(Problem(str(path), None, found, _A_TABLE, fix)) from None
     names = ["" if pd.isna(name) else name for name in cells.iloc[0]]
     missing = [name for name in columns if name not in names]
     if missing:

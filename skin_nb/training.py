@@ -622,7 +622,8 @@ def prepare(
     pixels = images_key(images)
     key = content_key(asdict(recipe), asdict(task), str(weights), *_rows_key(table), cached,
                       pixels, metadata, None if start is None else start.get_weights())
-    cache = dict(dtype=recipe.cache.dtype, folder=folder, verbose=verbose)
+    cache = dict(dtype=recipe.cache.dtype, folder=folder, verbose=verbose,
+                 precision=recipe.cache.precision)
     base = _earliest(cuts) if cached else None
     features = None
     if base:
@@ -812,6 +813,7 @@ class Fit:
     parameters: int
     encoder: MetadataEncoder | None = None
     seen: dict = field(default_factory=dict, repr=False)  # from `list_seen`: what it was trained on
+    engine: str = ""  # what computed the frozen part; empty: every step went through all of it
 
 # %% ../nbs/21c_training.ipynb #faf3aa69
 def recipe_weights(
@@ -856,7 +858,10 @@ def fit_recipe(
     seen = list_seen(table, images, dict(train=training.train, valid=training.valid))
     return Fit(recipe, training.task, training.model, probabilities, training.rest,
                pd.concat(histories, ignore_index=True), training.cuts, seconds, peak.mb,
-               training.model.count_params(), training.encoder, seen)
+               training.model.count_params(), training.encoder, seen, _engine_of(training))
+
+def _engine_of(training):
+    return training.features.engine if training.features else ""
 
 # %% ../nbs/21c_training.ipynb #5c09239a
 def save_model(

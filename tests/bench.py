@@ -120,12 +120,12 @@ def decode(table, weights, work):
     from concurrent.futures import ThreadPoolExecutor
     import numpy as np
     from PIL import Image
-    from skin_nb.pictures import _cores, decode_images
+    from skin_nb.pictures import available_cores, decode_images
     part = table.head(1500)
     def one(p):
         with Image.open(p) as im: return np.asarray(im.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))
     def pillow():
-        with ThreadPoolExecutor(_cores()) as pool: list(pool.map(one, part.path))
+        with ThreadPoolExecutor(available_cores()) as pool: list(pool.map(one, part.path))
     def ours(): shutil.rmtree(f"{work}/decode", ignore_errors=True); decode_images(part, 224, folder=f"{work}/decode")
     a, b = alternate(pillow, ours)
     print(f"decoding {len(part)} images to 224 px")
