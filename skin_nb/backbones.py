@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'CAFFE_MEAN', 'CONVENTIONS', 'SAMPLE_NET', 'BACKBONES', 'RANDOM', 'Backbone',
            'preprocess', 'custom_cnn', 'sample_net', 'register_backbone', 'get_backbone', 'Weights', 'find_weights',
-           'swap_depthwise', 'build_backbone', 'h5_bytes', 'load_into', 'MatmulDepthwise', 'on_cpu', 'training_copy',
-           'calibrate_batch_norm']
+           'swap_depthwise', 'build_backbone', 'h5_bytes', 'load_into', 'MatmulDepthwise', 'BfloatPointwise', 'on_cpu',
+           'training_copy', 'calibrate_batch_norm']
 
 # %% ../nbs/20_backbones.ipynb #dbb80092
 import re
@@ -406,6 +406,17 @@ class MatmulDepthwise(layers.DepthwiseConv2D):
             y = y + ops.cast(self.bias, y.dtype)
         return self.activation(y)
 
+class BfloatPointwise(layers.Conv2D):
+    "A 1 × 1 convolution whose products, and those of its gradient, are formed in bfloat16."
+
+    def call(self, x):
+        flat = ops.reshape(ops.cast(x, "bfloat16"), (-1, x.shape[-1]))
+        y = ops.cast(ops.matmul(flat, ops.cast(self.kernel[0, 0], "bfloat16")), x.dtype)
+        y = ops.reshape(y, (-1, *x.shape[1:3], self.filters))
+        if self.bias is not None:
+            y = y + self.bias
+        return self.activation(y)
+
 # %% ../nbs/20_backbones.ipynb #63a96737
 def on_cpu() -> bool:
     "Whether Keras computes on the CPU: it lists accelerators where there are any."
@@ -421,22 +432,36 @@ def _gains(layer):
     small_map = np.prod(layer.input.shape[1:3]) <= 64
     return plain and odd and large_kernel and small_map and layer.padding == "same"
 
-def _as_matmul(layer):
-    kind = MatmulDepthwise if _gains(layer) else type(layer)
-    return kind.from_config(layer.get_config())
+def _is_pointwise(layer):
+    "Whether a convolution that trains is the product of two large matrices."
+    if type(layer) is not layers.Conv2D or not layer.trainable:
+        return False
+    plain = {*layer.kernel_size, *layer.strides, layer.groups} == {1}
+    return plain and np.prod(layer.input.shape[1:3]) > 1
+
+def _quick_kind(layer, precision):
+    "The class of layer that a training copy has in this place."
+    if precision == "pointwise_bfloat16" and _is_pointwise(layer):
+        return BfloatPointwise
+    return MatmulDepthwise if on_cpu() and _gains(layer) else type(layer)
 
 # %% ../nbs/20_backbones.ipynb #645ae971
 def training_copy(
     net: keras.Model,  # flat
+    precision: str = "float32",  # of the recipe
 ) -> keras.Model:  # with weights of its own; `net` itself where there is nothing to gain
-    "A copy of a network whose depthwise convolutions of small maps train faster on CPUs."
-    if not on_cpu() or not any(map(_gains, net.layers)):
+    "A copy of a network with layers that train faster."
+    if all(_quick_kind(layer, precision) is type(layer) for layer in net.layers):
         return net
+
+    def renewed(layer):
+        return _quick_kind(layer, precision).from_config(layer.get_config())
+
     by_name = isinstance(net.input, dict)
     old = net.input if by_name else {net.input.name: net.input}
     new = {k: keras.Input(batch_shape=t.shape, dtype=t.dtype, name=k) for k, t in old.items()}
     plain = keras.Model(list(old.values()), net.output)  # clone_model can't copy a compiled one
-    layered = keras.models.clone_model(plain, list(new.values()), _as_matmul)
+    layered = keras.models.clone_model(plain, list(new.values()), renewed)
     inputs = new if by_name else list(new.values())[0]
     copy = keras.Model(inputs, layered.output, name=net.name)
     copy.set_weights(net.get_weights())

@@ -95,7 +95,8 @@ class Cache:
         _require_word(self, "precision", ENGINE_PRECISIONS)
 
 # %% ../nbs/20a_recipe.ipynb #0dd4d37c
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # dtype policies of Keras
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16",  # dtype policies of Keras
+              "pointwise_bfloat16")  # float32 but for the products of 1 × 1 convolutions
 
 @dataclass(frozen=True)
 class Recipe:

@@ -125,9 +125,10 @@ def _classify(head, vectors, task):
 # %% ../nbs/21c_training.ipynb #b395ac3b
 @contextlib.contextmanager
 def _in_precision(name):
-    "Make layers with a dtype policy of Keras."
+    "Make layers in a recipe's precision."
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
+    is_ours = name == "pointwise_bfloat16"  # float32 but for a training copy
+    keras.config.set_dtype_policy("float32" if is_ours else name)
     try:
         yield
     finally:
@@ -748,7 +749,7 @@ def train_stage(
     part = select_part(training, n)
     batches, drawn = _training_batches(training, part)
     valid = _validation_batches(training, part)
-    copy = training_copy(part.net)
+    copy = training_copy(part.net, recipe.precision)
     net = _augmented(copy, recipe) if part.reads == "image" else copy
     history = fit_stage(net, recipe, recipe.stages[n], batches, valid, _loss_of(training, drawn),
                         out / f"stage{n + 1}.ckpt.npz", content_key(training.key, n + 1), verbose,
