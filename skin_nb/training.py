@@ -28,6 +28,7 @@ from .balancing import Loss, class_shift, limit_rows, make_training_set, row_los
 from .batches import Views, augmentation, follow_epoch, make_batches
 from .core import (
     DataError, MemoryPeak, Problem, content_key, replacing, require_file, set_seed)
+from .engine import choose_engine, make_forward
 from .graph import between, cut_model, dropout_rates, silence_dropout
 from .model_files import (
     graph_checksum, list_seen, model_limit, model_seal, open_model_file, read_model_info, too_large,
@@ -759,8 +760,14 @@ def train_stage(
     return part, pd.DataFrame(history).assign(stage=n + 1)
 
 # %% ../nbs/21c_training.ipynb #281bbe5d
-def predict_images(
-    model: keras.Model,  # whole
+def _answering(model, metadata, batch, pictures):
+    "The model as a function of pictures and their row numbers."
+    if metadata is not None:
+        return lambda x, at: model.predict_on_batch({"image": x, "metadata": metadata[at]})
+    forward, _ = make_forward(model, choose_engine(pictures=pictures), batch)
+    return lambda x, at: forward(x)
+
+def predict_images(    model: keras.Model,  # whole
     images: np.ndarray,  # (N, size, size, 3) uint8
     rows: np.ndarray,  # (n,) row numbers
     metadata: np.ndarray | None = None,  # (N, F), for models with a metadata branch
@@ -770,13 +777,12 @@ def predict_images(
     "Probabilities for pictures."
     blocks = np.split(rows, range(batch, len(rows), batch))
     versions = range(views.count if views.average else 1)
-    with Progress(len(rows) * len(versions), "predicting", least=1000) as progress:
+    total = len(rows) * len(versions)
+    forward = _answering(model, metadata, min(batch, len(rows)), total)
+    with Progress(total, "predicting", least=1000) as progress:
         def answer(at, view):
-            x = views.apply(images[at], at, view)
-            if metadata is not None:
-                x = {"image": x, "metadata": metadata[at]}
             progress.update(len(at))
-            return model.predict_on_batch(x)
+            return forward(views.apply(images[at], at, view), at)
 
         answers = [np.concatenate([answer(at, v) for at in blocks]) for v in versions]
     return ops.convert_to_numpy(two_columns(np.mean(answers, 0, dtype="float32")))

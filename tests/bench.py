@@ -14,9 +14,13 @@ def timed(f):
 
 def alternate(a, b, runs=5):
     "Seconds of both functions, run in turn after one warm-up each."
-    a(); b()
-    pairs = [(timed(a), timed(b)) for _ in range(runs)]
-    return [p[0] for p in pairs], [p[1] for p in pairs]
+    return alternate_all([a, b], runs)
+
+def alternate_all(ways, runs=5):
+    "Seconds of several functions, run in turn after one warm-up each."
+    for way in ways: way()
+    rounds = [[timed(way) for way in ways] for _ in range(runs)]
+    return list(zip(*rounds))
 
 def show(what, n, seconds, unit="images/s"):
     rates = sorted(n / s for s in seconds)
@@ -25,14 +29,26 @@ def show(what, n, seconds, unit="images/s"):
 
 def verdict(what, ratio, bar): print(f"  => {what}: {ratio:.1f}× (goal {bar}×): {'reached' if ratio >= bar else 'NOT reached'}\n", flush=True)
 
+def print_machine():
+    "What the figures belong to."
+    from importlib.metadata import version, PackageNotFoundError
+    def found(name):
+        try: return f"{name} {version(name)}"
+        except PackageNotFoundError: return f"no {name}"
+    names = Path("/proc/cpuinfo").read_text().split("model name")[1:] if Path("/proc/cpuinfo").exists() else []
+    name = names[0].split("\n")[0].strip("\t: ") if names else "CPU"
+    from skin_nb.pictures import available_cores
+    print(f"{available_cores()} cores of {name}; " + ", ".join(map(found, ("tensorflow", "keras", "openvino"))) + "\n", flush=True)
+
 def road(table, weights, work):
     "The published recipe, its way and ours: every row through the frozen network, or every image once per view."
     import keras, numpy as np, pandas as pd, tensorflow as tf
     from dataclasses import replace
     from skin_nb.pictures import decode_images
     from skin_nb.batches import Views, make_batches
+    from skin_nb.engine import Engine, make_forward
     from skin_nb.graph import cut_model
-    from skin_nb.prefix import _forward, image_source
+    from skin_nb.prefix import image_source
     from skin_nb.recipes.resnet50v2 import AS_PUBLISHED
     from skin_nb.tasks import HAM10000
     from skin_nb.training import build_model, set_trainable
@@ -49,10 +65,17 @@ def road(table, weights, work):
     published = lambda: [model.train_on_batch(*(np.asarray(v) for v in flow[i])) for i in range(len(flow))]
     images = decode_images(part, 224, folder=work)
     source = image_source(images, Views(4))
-    def ours(): [_forward(prefix, source.read(at // 32 % 4, np.arange(at, min(at + 32, n))), 32, "float16") for at in range(0, n, 32)]
+    def way(*engine):
+        "Every image once through the prefix, by an engine."
+        forward, used = make_forward(prefix, Engine(*engine))
+        if used != Engine(*engine):
+            print(f"  (instead of {Engine(*engine)})")
+        return lambda: [forward(source.read(at // 32 % 4, np.arange(at, min(at + 32, n)))) for at in range(0, n, 32)]
+    ways = {str(Engine(*e)): way(*e) for e in (("keras",), ("openvino",), ("openvino", "bfloat16"))}
     print(f"published training of ResNet50V2 on HAM10000: {PUBLISHED_ROWS:,} rows × {EPOCHS} epochs; measured on {n} images")
-    a, b = alternate(published, ours)
-    old, new = show("published way: ImageDataGenerator + frozen network", n, a), show("ours: prefix, each image once per view", n, b)
+    seconds = alternate_all([published, *ways.values()])
+    old = show("published way: ImageDataGenerator + frozen network", n, seconds[0])
+    rates = {name: show(f"ours: prefix by {name}, each image once per view", n, s) for name, s in zip(ways, seconds[1:])}
     features = [np.random.default_rng(v).normal(size=(IMAGES, 2048)).astype("float16") for v in range(4)]
     many = np.resize(np.arange(TRAIN), 32 * 500)
     batches = make_batches(features, many, np.arange(IMAGES) % 7, batch_size=32, shuffle=True)
@@ -62,15 +85,12 @@ def road(table, weights, work):
     head = show("ours: training behind the cut", len(many), [timed(fit) for _ in range(5)], "rows/s")
     cold = show("ours: decoding, once", n, [timed(lambda: (shutil.rmtree(f"{work}/cold", ignore_errors=True), decode_images(part, 224, folder=f"{work}/cold"))) for _ in range(5)])
     theirs = PUBLISHED_ROWS * EPOCHS / old
-    brief = cut_model(build_model(replace(recipe, precision="mixed_bfloat16"), HAM10000)[0], "pool")[0]
-    def half(): [_forward(brief, source.read(0, np.arange(at, min(at + 32, n))), 32, "float16") for at in range(0, n, 32)]
-    half()
-    bf16 = show("ours: the same prefix in mixed_bfloat16", n, [timed(half) for _ in range(5)])
-    for views, bar, new, how in (4, 25, new, ""), (1, 80, new, ""), (1, 80, bf16, " in mixed_bfloat16"):
+    cases = [(views, bar, *rate) for views, bar in ((4, 45), (1, 100)) for rate in rates.items()]
+    for views, bar, name, new in cases:
         passes = TRAIN * views + IMAGES - TRAIN  # validation and test images need one view
         mine = IMAGES / cold + passes / new + PUBLISHED_ROWS * EPOCHS / head
-        print(f"  extrapolated to HAM10000, {views} view(s){how}: {theirs / 3600:.1f} h against {mine / 60:.1f} min ({passes:,} passes instead of {PUBLISHED_ROWS * EPOCHS:,})")
-        verdict(f"{views} view(s){how}", theirs / mine, bar)
+        print(f"  extrapolated to HAM10000, {views} view(s), {name}: {theirs / 3600:.1f} h against {mine / 60:.1f} min ({passes:,} passes instead of {PUBLISHED_ROWS * EPOCHS:,})")
+        verdict(f"{views} view(s), {name}", theirs / mine, bar)
 
 def step(table, weights, work):
     "One fine-tuning step with cached prefix and without."
@@ -81,21 +101,23 @@ def step(table, weights, work):
     from skin_nb.recipe import Recipe
     from skin_nb.tasks import HAM10000
     from skin_nb.training import build_model, set_trainable
-    for net, size, unfreeze, bar in ("EfficientNetB1", 384, 40, 2.5), ("EfficientNetV2S", 224, .3, 2.):
+    for net, size, unfreeze, bar in ("EfficientNetB1", 384, 40, 4.5), ("EfficientNetV2S", 224, .3, 3.), ("EfficientNetB4", 224, "block5f_add", None):
         model, backbone = build_model(Recipe(net, net, size, ()), HAM10000)
         set_trainable(model, backbone, unfreeze)
         cut = find_cut(model)
         prefix, suffix = cut_model(model, cut.layer)
         x, y = np.random.default_rng(0).integers(0, 256, (16, size, size, 3)).astype("float32"), np.arange(16) % 7
         features = prefix.predict_on_batch(x)
-        quick = training_copy(suffix)  # as fit_recipe does
-        for m in model, suffix, quick: m.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy")
+        whole = ("whole network in every step", model, x)
+        ours = [("behind the cut, the library's layers", suffix, features), ("behind the cut", training_copy(suffix), features),
+                ("behind the cut, 1 × 1 products in bfloat16", training_copy(suffix, "pointwise_bfloat16"), features)]
+        for _, m, _ in whole, *ours: m.compile(keras.optimizers.Adam(1e-5), "sparse_categorical_crossentropy")
         print(f"fine-tuning {net} at {size} px, top {unfreeze}: cut at {cut.layer}, {cut.kb:.0f} kB an image, {cut.remaining:.0%} of the multiply-accumulates remain")
-        a, b = alternate(lambda: model.train_on_batch(x, y), lambda: quick.train_on_batch(features, y), runs=7)
-        suffix.train_on_batch(features, y)
-        old, new = show("whole network in every step", 16, a), show("behind the cut", 16, b)
-        show("behind the cut, with the library's depthwise gradients", 16, [timed(lambda: suffix.train_on_batch(features, y)) for _ in range(7)])
-        verdict("step", new / old, bar)
+        seconds = alternate_all([lambda m=m, z=z: m.train_on_batch(z, y) for _, m, z in (whole, *ours)], runs=7)
+        old = show(whole[0], 16, seconds[0])
+        for (what, _, _), s in zip(ours, seconds[1:]):
+            new = show(what, 16, s)
+            if bar: verdict(what, new / old, bar)
 
 def epochs(table, weights, work):
     "An epoch from the mapped image cache against one from arrays in memory."
@@ -185,16 +207,114 @@ def one_step(precision, batch):
             seconds = timed(lambda: net.fit(batches, epochs=1, shuffle=False, verbose=0))
     print(peak.mb, seconds)
 
-PARTS = dict(start=start, decode=decode, epochs=epochs, step=step, convnext=convnext, road=road, memory=memory)
+def predict(table, weights, work):
+    "From JPEG files to probabilities of MobileNetV2."
+    import keras, numpy as np
+    from skin_nb.core import MemoryPeak
+    from skin_nb.engine import Engine, make_forward
+    from skin_nb.pictures import decode_images
+    from skin_nb.recipe import Recipe
+    from skin_nb.tasks import HAM10000
+    from skin_nb.training import build_model
+    part = table.head(2048); n = len(part)
+    model, _ = build_model(Recipe("m", "MobileNetV2", 224, ()), HAM10000)
+    def way(*engine):
+        forward, _ = make_forward(model, Engine(*engine), 64)
+        def whole():
+            shutil.rmtree(f"{work}/predict", ignore_errors=True)
+            images = decode_images(part, 224, folder=f"{work}/predict")
+            return [forward(images[at:at + 64]) for at in range(0, n, 64)]
+        return whole
+    print(f"prediction with MobileNetV2 at 224 px from {n} JPEG files, decoding included")
+    with MemoryPeak() as peak:
+        seconds = alternate_all([way("keras"), way("openvino"), way("openvino", "bfloat16")], runs=3)
+    for name, s in zip(("keras float32", "openvino float32", "openvino bfloat16"), seconds):
+        rate = show(name, n, s)
+        verdict(f"{name}: share of 250 images/s", rate / 250, 1)
+    print(f"  peak of anonymous memory, all three in one process: {peak.mb:,.0f} MiB\n")
+
+def growth(table, weights, work):
+    "How decoding, features and training of a head grow with the number of pictures (MobileNetV2, one view, one epoch)."
+    import numpy as np, pandas as pd
+    from dataclasses import replace
+    from skin_nb.core import MemoryPeak
+    from skin_nb.pictures import decode_images
+    from skin_nb.preparation import split_by_lesion
+    from skin_nb.recipe import Stage
+    from skin_nb.recipes.mobilenet_v2 import HONEST
+    from skin_nb.training import fit_recipe
+    recipe = replace(HONEST, stages=(Stage(1, 1e-3),), views=replace(HONEST.views, count=1))
+    again = table.assign(image_id=table.image_id + "_again", lesion_id=table.lesion_id + "_again")
+    again.attrs = table.attrs
+    doubled = pd.concat([table, again], ignore_index=True); doubled.attrs = table.attrs
+    print("seconds and anonymous memory of a whole fold, from files to predictions")
+    for n in 1000, 2500, 5000, 10015, 20030:
+        if n > len(doubled): break
+        part = split_by_lesion(doubled.head(n).reset_index(drop=True), 0)
+        def whole():
+            images = decode_images(part, 224, folder=f"{work}/growth{n}")
+            fit_recipe(recipe, part, images, f"{work}/fit{n}", "random", folder=f"{work}/features{n}", verbose=0)
+        with MemoryPeak() as peak: s = timed(whole)
+        print(f"  {n:>6,} pictures {s:>8.1f} s {peak.mb:>8,.0f} MiB", flush=True)
+        shutil.rmtree(f"{work}/features{n}", ignore_errors=True)
+    print()
+
+def quality(table, weights, work):
+    "Published training of ResNet50V2 (fresh augmentation in every epoch, the whole network in every step) and ours on 2,000 pictures, five epochs, three seeds."
+    import numpy as np, pandas as pd
+    from dataclasses import replace
+    from skin_nb.batches import Views
+    from skin_nb.evaluation import paired_difference
+    from skin_nb.pictures import decode_images
+    from skin_nb.predictions import predictions_table
+    from skin_nb.preparation import split_by_lesion
+    from skin_nb.recipe import Cache, Stage
+    from skin_nb.recipes.resnet50v2 import AS_PUBLISHED
+    from skin_nb.tasks import task_of, with_task
+    lesions = np.random.default_rng(0).permutation(table.lesion_id.unique())
+    order = table.lesion_id.map(pd.Series(range(len(lesions)), lesions)).sort_values(kind="stable").index[:2000]
+    part = split_by_lesion(with_task(table.loc[order].reset_index(drop=True), task_of(table)), 0)
+    images = decode_images(part, 224)
+    brief = replace(AS_PUBLISHED, stages=(Stage(5, 1e-4),))
+    augment = (("flip", "both"), ("rotation", 20 / 360), ("zoom", .2))
+    ways = {"published": (replace(brief, views=Views(), augment=augment), False)}
+    for views in 4, 1:
+        for precision in "float32", "bfloat16":
+            ways[f"{views} view(s), {precision}"] = (replace(brief, views=replace(brief.views, count=views), cache=Cache(precision=precision)), True)
+    found = {name: [] for name in ways}
+    seconds = {name: 0. for name in ways}
+    for seed in range(3):
+        for name, (recipe, cached) in ways.items():
+            fit = fit_one(replace(recipe, seed=seed), part, images, f"{work}/{name}{seed}", weights, cached)
+            seconds[name] += fit.seconds
+            answers = predictions_table(part, fit.probabilities, fit.rows)
+            found[name].append(answers.assign(image_id=answers.image_id + f"_{seed}"))
+    pooled = {name: with_task(pd.concat(tables, ignore_index=True), task_of(table)) for name, tables in found.items()}
+    print(f"balanced accuracy on {len(part)} pictures, lesion split, three seeds; seconds of all three, features included once")
+    for name, answers in pooled.items():
+        d = paired_difference(answers, pooled["published"])
+        print(f"  {name:<24} {d['a']:.3f}  against the published way {d['difference']:+.3f} ({d['lo']:+.3f} to {d['hi']:+.3f})  {seconds[name]:8.0f} s", flush=True)
+    print()
+
+def fit_one(recipe, part, images, out, weights, cached):
+    from skin_nb.training import fit_recipe
+    return fit_recipe(recipe, part, images, out, weights, cached=cached, folder=f"{out}_features", verbose=0)
+
+PARTS = dict(start=start, decode=decode, epochs=epochs, step=step, convnext=convnext, road=road, predict=predict, memory=memory)
+LONG = dict(growth=growth, quality=quality)  # only when asked for
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--step"]:
         sys.exit(one_step(sys.argv[2], int(sys.argv[3])))
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--data", default=os.environ.get("SKIN_NB_DATA") or "sample", help="sample, or a data folder")
-    ap.add_argument("--only", default=",".join(PARTS), help="parts to run, of: " + ", ".join(PARTS))
+    ap.add_argument("--weights", default=os.environ.get("SKIN_NB_WEIGHTS") or None, help="of the part quality: imagenet, file or folder; without: random ones")
+    ap.add_argument("--only", default=",".join(PARTS), help="parts to run, of: " + ", ".join(PARTS | LONG))
     a = ap.parse_args()
+    unknown = [name for name in a.only.split(",") if name not in PARTS | LONG]
+    if unknown: ap.error(f"no part {', '.join(unknown)}; there are " + ", ".join(PARTS | LONG))
     from skin_nb.experiment import load_data
     table = load_data(a.data)
+    print_machine()
     with tempfile.TemporaryDirectory() as work:
-        for name in a.only.split(","): PARTS[name](table, None, work)
+        for name in a.only.split(","): (PARTS | LONG)[name](table, a.weights, work)
