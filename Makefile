@@ -55,6 +55,7 @@ $(STAMP): settings.ini setup.py constraints.txt
 	  echo "Making $(VENV) with $$p"; $$p -m venv --clear $(VENV); }
 	@echo "Installing into $(VENV): a few minutes the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[openvino]' || echo "Going on without OpenVINO: Keras computes frozen networks; some tests will skip."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[challenge]' || echo "Going on without the challenge's own scorer, which needs a C compiler; one test will skip."
 	@touch $@
 
