@@ -36,7 +36,7 @@ from .model_files import (
 from .pictures import decode_images
 from .prefix import Source, cache_features, find_cut, image_source, images_key
 from .preparation import MetadataEncoder, encode_metadata, fit_metadata
-from .recipe import Recipe, Stage
+from .recipe import POLICIES, Recipe, Stage
 from .tasks import Task, task_of, task_from_dict, task_to_dict
 from .terminal import Progress, bars
 
@@ -128,8 +128,7 @@ def _classify(head, vectors, task):
 def _in_precision(name):
     "Make layers in a recipe's precision."
     before = keras.config.dtype_policy()
-    is_ours = name == "pointwise_bfloat16"  # float32 but for a training copy
-    keras.config.set_dtype_policy("float32" if is_ours else name)
+    keras.config.set_dtype_policy(name if name in POLICIES else "float32")
     try:
         yield
     finally:

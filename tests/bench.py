@@ -216,7 +216,7 @@ def predict(table, weights, work):
     from skin_nb.recipe import Recipe
     from skin_nb.tasks import HAM10000
     from skin_nb.training import build_model
-    part = table.head(2048); n = len(part)
+    part = table.head(1024); n = len(part)
     model, _ = build_model(Recipe("m", "MobileNetV2", 224, ()), HAM10000)
     def way(*engine):
         forward, _ = make_forward(model, Engine(*engine), 64)
