@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Callable
 import numpy as np
 from .backbones import on_cpu
-from .core import DataError, Problem, first_line
+from .core import DataError, Problem
 from .pictures import available_cores
 from .recipe import ENGINE_PRECISIONS
 
@@ -134,6 +134,6 @@ def make_forward(
         try:
             return _openvino_forward(prefix, batch, engine.precision), engine
         except Exception as error:  # whatever Keras' exporter and OpenVINO stumble over
-            print(f"features by Keras in float32: OpenVINO can't take this network "
-                  f"({first_line(error)})")
+            why = " ".join(str(error).split())[:300]
+            print(f"features by Keras in float32: OpenVINO can't take this network ({why})")
     return _keras_forward(prefix, batch), Engine()
