@@ -23,7 +23,7 @@ from .recipe import ENGINE_PRECISIONS
 import keras
 
 # %% ../nbs/20e_engine.ipynb #92f709d1
-WORTH_CONVERTING = 4000  # pictures; with fewer, a conversion of 4 to 9 seconds doesn't pay
+WORTH_CONVERTING = 2000  # pictures; with fewer, a conversion of 4 to 9 seconds hardly pays
 
 @dataclass(frozen=True)
 class Engine:
