@@ -35,15 +35,22 @@ class Engine:
         return f"{self.name} {self.precision}"
 
 # %% ../nbs/20e_engine.ipynb #e20fdee4
-def _hindrance():
-    "Why OpenVINO can't be used here, in words; empty: it can."
+def _hindrance(precision):
+    "Why OpenVINO can't be used here in a precision, in words; empty: it can."
     if keras.backend.backend() != "tensorflow":
         return f"it reads what TensorFlow exports, and Keras runs on {keras.backend.backend()}"
     if not on_cpu():
         return "Keras has an accelerator"
     if importlib.util.find_spec("openvino") is None:
         return "it isn't installed: pip install 'skin_nb[openvino]'"
+    if precision == "bfloat16" and not _knows_bfloat16():
+        return "this processor has no products in bfloat16"
     return ""
+
+def _knows_bfloat16():
+    "Whether OpenVINO finds products in bfloat16 on this processor; otherwise it takes float32."
+    from openvino import Core
+    return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 def _wanted_engine():
     "What `SKIN_NB_ENGINE` says: keras, openvino or nothing."
@@ -62,7 +69,7 @@ def choose_engine(
     is_asked_for = said == "openvino" or precision != "float32"
     if said == "keras" or not (is_asked_for or pictures >= WORTH_CONVERTING):
         return _fall_back("SKIN_NB_ENGINE says so", precision)
-    hindrance = _hindrance()
+    hindrance = _hindrance(precision)
     if not hindrance:
         return Engine("openvino", precision)
     return _fall_back(hindrance, precision) if is_asked_for else Engine()
