@@ -244,16 +244,18 @@ def growth(table, weights, work):
     from skin_nb.recipes.mobilenet_v2 import HONEST
     from skin_nb.training import fit_recipe
     recipe = replace(HONEST, stages=(Stage(1, 1e-3),), views=replace(HONEST.views, count=1))
+    attrs = table.attrs
+    table = table.sample(frac=1, random_state=0)
     again = table.assign(image_id=table.image_id + "_again", lesion_id=table.lesion_id + "_again")
-    again.attrs = table.attrs
-    doubled = pd.concat([table, again], ignore_index=True); doubled.attrs = table.attrs
+    doubled = pd.concat([table, again], ignore_index=True)
+    doubled.attrs = attrs
     print("seconds and anonymous memory of a whole fold, from files to predictions")
     for n in 1000, 2500, 5000, 10015, 20030:
         if n > len(doubled): break
         part = split_by_lesion(doubled.head(n).reset_index(drop=True), 0)
         def whole():
             images = decode_images(part, 224, folder=f"{work}/growth{n}")
-            fit_recipe(recipe, part, images, f"{work}/fit{n}", "random", folder=f"{work}/features{n}", verbose=0)
+            fit_recipe(recipe, part, images, f"{work}/fit{n}", weights or "random", folder=f"{work}/features{n}", verbose=0)
         with MemoryPeak() as peak: s = timed(whole)
         print(f"  {n:>6,} pictures {s:>8.1f} s {peak.mb:>8,.0f} MiB", flush=True)
         shutil.rmtree(f"{work}/features{n}", ignore_errors=True)
