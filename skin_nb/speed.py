@@ -82,12 +82,11 @@ def plot_parts(
 def plot_growth(
     growth: pd.DataFrame,  # pictures, seconds, mb
 ):  # array of two Matplotlib Axes
-    "Seconds and memory against the number of pictures, with a line through the first and the last."
+    "Seconds, with a line through the first and the last, and memory against the number of pictures."
     two = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")[1]
-    ends = growth.iloc[[0, -1]]
+    growth.iloc[[0, -1]].plot("pictures", "seconds", ax=two[0], color="#999999", legend=False)
     names = dict(seconds="seconds", mb="MiB of anonymous memory")
     for ax, (name, label) in zip(two, names.items()):
-        ends.plot("pictures", name, ax=ax, style="--", color="#999999", legend=False)
         growth.plot.scatter("pictures", name, ax=ax, color="#333333", ylabel=label)
-        ax.set_ylim(0)
+        ax.set_ylim(0, 1.1 * growth[name].max())
     return two
