@@ -82,7 +82,7 @@ def plot_parts(
 def plot_growth(
     growth: pd.DataFrame,  # pictures, seconds, mb
 ):  # array of two Matplotlib Axes
-    "Seconds, with a line through the first and the last, and memory against the number of pictures."
+    "Seconds, with a line through first and last, and memory against the number of pictures."
     two = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")[1]
     growth.iloc[[0, -1]].plot("pictures", "seconds", ax=two[0], color="#999999", legend=False)
     names = dict(seconds="seconds", mb="MiB of anonymous memory")
