@@ -52,6 +52,7 @@ def _knows_bfloat16():
     from openvino import Core
     return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
+# %% ../nbs/20e_engine.ipynb #05fdf875
 def _wanted_engine():
     "What `SKIN_NB_ENGINE` says: keras, openvino or nothing."
     said = os.environ.get("SKIN_NB_ENGINE", "").strip().lower()
@@ -67,18 +68,13 @@ def choose_engine(
     "The engine for a frozen part. Where the one asked for can't be had, it says so."
     said = _wanted_engine()
     is_asked_for = said == "openvino" or precision != "float32"
-    if said == "keras" or not (is_asked_for or pictures >= WORTH_CONVERTING):
-        return _fall_back("SKIN_NB_ENGINE says so", precision)
-    hindrance = _hindrance(precision)
+    if not is_asked_for and (said == "keras" or pictures < WORTH_CONVERTING):
+        return Engine()
+    hindrance = "SKIN_NB_ENGINE=keras" if said == "keras" else _hindrance(precision)
     if not hindrance:
         return Engine("openvino", precision)
-    return _fall_back(hindrance, precision) if is_asked_for else Engine()
-
-def _fall_back(why, precision):
-    "Keras in float32; aloud, where something else was asked for."
-    is_asked_for = precision != "float32" or _wanted_engine() == "openvino"
     if is_asked_for:
-        print(f"features by Keras in float32 instead of OpenVINO in {precision}: {why}")
+        print(f"features by Keras in float32 instead of OpenVINO in {precision}: {hindrance}")
     return Engine()
 
 # %% ../nbs/20e_engine.ipynb #95c5730f
@@ -95,6 +91,7 @@ def _keras_forward(prefix, batch):
 
     return forward
 
+# %% ../nbs/20e_engine.ipynb #5e7e1e25
 @contextlib.contextmanager
 def _without_remarks():
     "TensorFlow remarks on every file that it writes."
