@@ -13,7 +13,7 @@ help:
 	@echo "make test-all the same with every notebook"
 	@echo "make lab      JupyterLab in the project's environment"
 	@echo "make bench    the speed claims, measured"
-	@echo "make readme   README.md from nbs/index.ipynb"
+	@echo "make readme   README.md from nbs/index.ipynb, and the sidebar of the site"
 	@echo "make docs     the documentation site in _docs/ (needs Quarto)"
 	@echo "make clean    remove what can be made again, except .venv/ and _runs/"
 

@@ -307,6 +307,9 @@ def get_profile(
                                 "Choose one of these."))
     return PROFILES[name]
 
+# %% ../nbs/00_core.ipynb #eb6e0284
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only; "0" for everything
+
 # %% ../nbs/00_core.ipynb #44f790c4
 BACKENDS = ("tensorflow", "jax", "torch")  # modules that Keras may compute with
 

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['QUESTIONS', 'FROM_SCRATCH', 'load_data', 'load_melanoma', 'adapt_recipe', 'Trial', 'run_trial', 'save_metrics',
-           'run_recipes', 'real_records', 'trial_table', 'confident_pairs', 'cam_gallery']
+           'run_recipes', 'notebook_folder', 'real_records', 'trial_table', 'confident_pairs', 'cam_gallery']
 
 # %% ../nbs/24a_experiments.ipynb #d50fbb71
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from .core import SAMPLE_NOTE, DataError, Problem, Profile, get_profile, replacing
-from .core import write_json
+from .core import project_folder, write_json
 from .evaluation import evaluate
 from .figures import score_figures
 from .gradcam import cam_layer, grad_cam, plot_cams
@@ -276,6 +277,16 @@ def _check_asked(seed, folds):
         raise DataError(Problem("folds", None, repr(folds),
                                 "a list of different numbers from 0 to 4, such as [0, 1]",
                                 "Correct the parameter. [] means those of the profile."))
+
+# %% ../nbs/24a_experiments.ipynb #db096903
+def notebook_folder(
+    name: str,  # of the notebook
+) -> str:  # seen from the working directory
+    "Where a notebook writes that was started by hand."
+    home = project_folder()
+    if not (home / "nbs").is_dir():
+        home = Path.cwd()
+    return os.path.relpath(home / "_runs" / "notebook" / name)
 
 # %% ../nbs/24a_experiments.ipynb #fec6557f
 def _own_record(trial):

@@ -11,14 +11,13 @@ __all__ = ['LEAKAGE_GROUPS', 'COMPARISONS', 'trim_training', 'leakage_splits', '
 from dataclasses import dataclass
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 from .balancing import STRATEGIES
 from .core import DataError, Problem, axes
 from .evaluation import bootstrap_scores, confusion_scores, weighted_confusion
 from .heads import fit_split, reduce_features
 from .preparation import split_by_lesion
 from .tasks import COLOURS, task_of, with_task
-from .terminal import bars
+from .terminal import tracked
 
 # %% ../nbs/50_leakage.ipynb #9e982395
 def trim_training(
@@ -114,7 +113,7 @@ def predict_splits(
     "Train one head per trial, and collect what they predict."
     found = []
     once = photographed_once(table)
-    for name, parts in tqdm(trials, "splits and folds", disable=not bars()):
+    for name, parts in tracked(trials, "splits and folds"):
         test = (parts.split == "test").to_numpy()
         z = reduce_features(x, np.flatnonzero(parts.split == "train"))
         predictions = fit_split(parts, z, STRATEGIES["logit adjustment"])

@@ -17,7 +17,6 @@ from functools import cache, partial
 from typing import Callable
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 from .balancing import STRATEGIES, Loss, Strategy, check_pictures
 from .batches import augmentation
 from .core import DataError, Problem
@@ -29,7 +28,7 @@ from .leakage import (
 from .pictures import decode_images
 from .preparation import encode_metadata, fit_metadata, lesion_clusters, split_by_lesion
 from .tasks import Task, task_of, with_task
-from .terminal import bars
+from .terminal import tracked
 
 # %% ../nbs/51_pitfalls.ipynb #d3498b0c
 def _refuse(what, found, expected, fix, row=None):
@@ -411,7 +410,7 @@ def changed_features(
     network = frozen_network(bench.images, bench.backbone, bench.weights, bench.seed)
     x = bench.x.copy()
     batches = np.array_split(rows, -(-len(rows) // 32))
-    for at in tqdm(batches, f"{bench.backbone}, changed pictures", disable=not bars()):
+    for at in tracked(batches, f"{bench.backbone}, changed pictures"):
         pictures = bench.images[at].astype("float32")
         x[at] = np.asarray(network.predict_on_batch(np.asarray(change(pictures))))
     return x

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WAYS_OUT', 'LOG_EVERY', 'explain_os_error', 'add_common_options', 'explain', 'exit_code', 'notes_for_people', 'bars',
-           'Progress', 'read_progress', 'describe_progress']
+           'Progress', 'tracked', 'read_progress', 'describe_progress']
 
 # %% ../nbs/00b_terminal.ipynb #a75ce6cc
 import argparse
@@ -145,9 +145,16 @@ def bars() -> bool:
 # %% ../nbs/00b_terminal.ipynb #f57517a4
 LOG_EVERY = 30.  # seconds between lines in a log
 
+def _in_notebook():
+    return "ipykernel" in sys.modules
+
+def _stream():
+    "Where progress is shown; None where there is no such stream."
+    return sys.stdout if _in_notebook() else sys.stderr
+
 def _is_log(stream):
     "Whether a stream goes into a file or a pipe, where a bar would draw itself a thousand times."
-    return not stream.isatty() and "ipykernel" not in sys.modules
+    return not stream.isatty() and not _in_notebook()
 
 def _write_note(path, state):
     "What `read_progress` reads; progress is no reason to fail."
@@ -177,15 +184,17 @@ class Progress:
         self._began = time.time()
         self._noted = 0.
         small = total is not None and total < least
-        self._quiet = small or not (bar and bars() and sys.stderr)
-        self._logs = not self._quiet and _is_log(sys.stderr)
+        self._stream = _stream()
+        self._quiet = small or not (bar and bars() and self._stream)
+        self._logs = not self._quiet and _is_log(self._stream)
         self._logged = self._began
 
     def __enter__(self):
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
+        passing = dict(leave=False, delay=1) if _in_notebook() else {}
         self._bar = tqdm(total=self.total, desc=self.label, unit=self.unit, initial=self.initial,
                          disable=self._quiet or self._logs, unit_scale=self.unit == "B",
-                         file=sys.stderr)
+                         file=self._stream, **passing)
         self._write()
         return self
 
@@ -197,7 +206,7 @@ class Progress:
             self._write()
         if self._logs and now - self._logged > LOG_EVERY:
             self._logged = now
-            print(describe_progress(self._state()), file=sys.stderr, flush=True)
+            print(describe_progress(self._state()), file=self._stream, flush=True)
 
     def __exit__(self, *error):
         self._bar.close()
@@ -211,6 +220,19 @@ class Progress:
         if self._note and self.total != 0:
             self._noted = time.time()
             _write_note(self._note, self._state())
+
+# %% ../nbs/00b_terminal.ipynb #360f7971
+def tracked(
+    items,  # what to go through
+    label: str,  # what is done with each
+    total: int | None = None,  # how many there are; None: `len(items)`
+):  # the items, one by one
+    "Go through items, and show how far one is."
+    total = len(items) if total is None else total
+    with Progress(total, label, "step", least=2) as progress:
+        for item in items:
+            yield item
+            progress.update()
 
 # %% ../nbs/00b_terminal.ipynb #8a082615
 def read_progress(

@@ -1,6 +1,7 @@
-"Run nbs/index.ipynb and write README.md from it: `make readme`. (nbdev_readme would need Quarto; this needs nbconvert.)"
+"Run nbs/index.ipynb, write README.md from it, and the site's sidebar: `make readme`. (nbdev_readme would need Quarto; this needs nbconvert.)"
 import re, subprocess, sys
 from pathlib import Path
+from sidebar import make_sidebar
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,4 +22,5 @@ if __name__ == "__main__":
     subprocess.run(["exec_nb", "index.ipynb", "--dest", "index.ipynb", "--exc_stop"], cwd=ROOT / "nbs", check=True)  # its tables, from the notebooks and results of now
     subprocess.run(["nbdev_clean", "--fname", "nbs/index.ipynb"], cwd=ROOT, check=True)
     (ROOT / "README.md").write_text(make_readme(), encoding="utf-8")
-    print("README.md written", file=sys.stderr)
+    (ROOT / "nbs" / "sidebar.yml").write_text(make_sidebar(), encoding="utf-8")
+    print("README.md and nbs/sidebar.yml written", file=sys.stderr)
