@@ -20,6 +20,7 @@ import shutil
 import stat
 import sys
 from dataclasses import dataclass
+from importlib.machinery import PathFinder, SourceFileLoader
 from importlib.util import find_spec
 from pathlib import Path
 import skin_nb
@@ -307,8 +308,33 @@ def get_profile(
                                 "Choose one of these."))
     return PROFILES[name]
 
-# %% ../nbs/00_core.ipynb #eb6e0284
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only; "0" for everything
+# %% ../nbs/00_core.ipynb #8db91f8a
+class _QuietLoader(SourceFileLoader):
+    "Loads a module while the error stream leads nowhere, for the C++ part as well."
+    def exec_module(self, module):
+        stream = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            super().exec_module(module)
+        finally:
+            os.dup2(stream, 2)
+            os.close(stream)
+            os.close(nowhere)
+
+class _QuietFinder:
+    "What Python asks first where a module is."
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != "tensorflow" or os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec and type(spec.loader) is SourceFileLoader:
+            spec.loader = _QuietLoader(name, spec.origin)
+        return spec
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only; "0": everything
+sys.meta_path.insert(0, _QuietFinder)
 
 # %% ../nbs/00_core.ipynb #44f790c4
 BACKENDS = ("tensorflow", "jax", "torch")  # modules that Keras may compute with

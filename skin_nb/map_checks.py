@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 # %% ../nbs/23a_map_checks.ipynb #e0e91919
+from .training import two_columns
 import keras
 from keras import ops
-from .training import two_columns
 
 # %% ../nbs/23a_map_checks.ipynb #233dbc0d
 def middle_map(
