@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['SCORES', 'ROW_KEY', 'RESULT_COLUMNS', 'PUBLISHED_CLASSES', 'PUBLISHED', 'WIDTH', 'Score', 'result_row',
            'result_table', 'collect_results', 'read_rows', 'read_results', 'write_results', 'headline_metric',
-           'chance_level', 'leaderboard', 'present', 'format_leaderboard']
+           'chance_level', 'leaderboard', 'present', 'format_leaderboard', 'newest_run', 'find_results']
 
 # %% ../nbs/22b_rows.ipynb #0c5ff08b
 import math
+import os
 import textwrap
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 import pandas as pd
 from .core import (
-    DataError, Problem, first_line, page_text, printable, read_json, replacing)
+    DataError, Problem, first_line, page_text, printable, project_folder, read_json, replacing)
 from .core import require_file
 from .tasks import HAM10000, TASKS, Task
 
@@ -444,3 +445,32 @@ def _terminal_line(line, first, widths):
     cells = " ".join(cell.rjust(width) for cell, width in zip(line[1:], widths))
     name = line[0]
     return f"{name:<{first}} {cells}" if len(name) <= first else f"{name}\n{'':<{first}} {cells}"
+
+# %% ../nbs/22b_rows.ipynb #beb8df4d
+def newest_run(
+    home: str | Path,  # folder with _runs/
+) -> str | Path:  # empty: no run has results
+    "The newest run folder that has result rows."
+    folders = [folder for folder in Path(home, "_runs").glob("*/") if len(collect_results(folder))]
+    return max(folders, key=os.path.getmtime, default="")
+
+def _describe_run(run):
+    "A run in words: its name, and whether it ran on the sample."
+    files = Path(run).glob("*/parameters.json")
+    is_sample = any(read_json(file).get("data") == "sample" for file in files)
+    return f"run {Path(run).name}" + (" on the sample" if is_sample else "")
+
+def find_results(
+    runs: str = "",  # run folder; "newest": the newest under _runs/; empty: the committed results
+    home: str | Path | None = None,  # folder with _runs/ and results/; None: this project's
+) -> tuple:  # (rows, where they come from)
+    "Result rows and their source in words."
+    home = home or project_folder()
+    if runs == "newest":
+        runs = newest_run(home)
+    if runs:
+        return collect_results(runs), _describe_run(runs)
+    committed = Path(home, "results", "ham10000")
+    if not any(committed.glob("*.csv")):
+        return result_table([]), "no results yet"
+    return read_results(committed), "HAM10000, as committed in results/ham10000"
