@@ -27,6 +27,7 @@ from .core import (DataError, Problem, cache_home, content_key, printable, proje
                           read_json, replacing, require_file, write_json)
 from .processes import (Children, end_group, end_with_command, explain_death,
                                stopping_is_an_exception)
+from .regression import describe_environment
 from .terminal import bars, describe_progress, read_progress
 
 # %% ../nbs/25_batch_runs.ipynb #0c94b00e
@@ -507,7 +508,8 @@ def run_one(
         return Outcome(path.stem, "failed", seconds, executed, error, again)
     results = _results_key(executed.parent)
     write_json(executed.with_name("done.json"),
-               dict(record, results=results, seconds=round(seconds, 1)))
+               dict(record, results=results, seconds=round(seconds, 1),
+                    environment=describe_environment()))
     return Outcome(path.stem, "done", seconds, executed, again=again)
 
 # %% ../nbs/25_batch_runs.ipynb #c841f7b3
