@@ -8,7 +8,7 @@ __all__ = ['NUMBERED', 'FIRST_EXPERIMENT', 'NOT_IN_A_BATCH', 'KERNEL', 'KERNEL_C
            'no_experiments', 'own_notebooks', 'notebooks_folder', 'find_notebooks', 'copy_notebook',
            'batch_environment', 'execute_notebook', 'run_papermill', 'last_error', 'used_modules', 'describe_change',
            'why_again', 'require_same_data', 'Outcome', 'reads_other_runs', 'run_one', 'RunDisplay', 'describe_outcome',
-           'run_notebooks', 'belongs_to', 'expected_rows', 'compare_runs']
+           'run_notebooks']
 
 # %% ../nbs/25_batch_runs.ipynb #7051a191
 import ast
@@ -648,55 +648,3 @@ def run_notebooks(
         outcomes += _run_group(run_notebook, last, jobs, display, children)
     display.clear()
     return sorted(outcomes, key=lambda outcome: outcome.notebook)
-
-# %% ../nbs/25_batch_runs.ipynb #9cad1f36
-def belongs_to(
-    recipe: str,  # name in a result row
-    notebook: str,  # name without suffix, such as "31_efficientnet_b0"
-) -> bool:
-    "Whether a recipe is one of a notebook's: its name is the notebook's, or begins with it."
-    name = notebook.partition("_")[2]
-    return recipe == name or recipe.startswith(f"{name}_")
-
-def expected_rows(
-    baseline,  # DataFrame of result rows
-    notebooks: list,  # names of those that a run has run
-    task: str,  # name of its task
-    seed: int,
-    folds: list,  # lesion folds that were run at least
-):  # DataFrame: those rows of the baseline
-    "The rows of a baseline that a run should have, too."
-    recipes = [recipe for recipe in baseline.recipe.unique()
-               if any(belongs_to(str(recipe), name) for name in notebooks)]
-    in_fold = baseline.fold.astype(str).isin(map(str, folds)) | (baseline.split == "image")
-    asked = (baseline.task == task) & (baseline.seed == seed)
-    return baseline[baseline.recipe.isin(recipes) & in_fold & asked]
-
-# %% ../nbs/25_batch_runs.ipynb #dd709742
-def _one_score_a_line(rows, keys, value):
-    "Result rows in long form: the keys, the metric and, under the name `value`, its score."
-    from skin_nb.rows import SCORES
-    metrics = [score.name for score in SCORES.values() if score.compared]
-    rows = rows.assign(fold=rows.fold.astype(str))
-    return rows.melt(keys, metrics, "metric", value)
-
-def compare_runs(
-    rows,  # DataFrame of result rows: this run
-    baseline,  # DataFrame of result rows: what it is measured against
-    tolerance: float = .02,  # loss of a score that is still accepted
-    expected=None,  # rows from `expected_rows` that count as fallen where they are missing
-):  # DataFrame: key columns, metric, baseline, now, change, ok
-    "Each score now beside its baseline."
-    import pandas as pd
-    from skin_nb.rows import ROW_KEY
-    keys = [key for key in ROW_KEY if key != "network"]  # a recipe's network may change
-    before = _one_score_a_line(baseline, keys, "baseline").dropna(subset="baseline")
-    now = _one_score_a_line(rows, keys, "now")
-    both = before.merge(now, on=[*keys, "metric"])
-    if expected is not None:
-        due = _one_score_a_line(expected, keys, "baseline").dropna(subset="baseline")
-        missing = due.merge(now, on=[*keys, "metric"], how="left", indicator="found")
-        both = pd.concat([both, missing[missing.found == "left_only"].drop(columns="found")])
-    both["change"] = both.now - both.baseline
-    both["ok"] = both.change >= -tolerance  # not where there is no score now
-    return both.sort_values("change", na_position="first", ignore_index=True)

@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from .arguments import (absolute_path, choose_weights, networks_in, parse_folds,
-                               parse_value, read_baseline, refuse_argument, require_between,
-                               require_known, require_text, run_folder, weights_problems)
-from .batch import (belongs_to, compare_runs, expected_rows, find_notebooks, no_experiments,
-                           notebook_cells, notebook_number, notebooks_folder, own_notebooks,
-                           parameter_defaults, parameter_names, require_same_data,
-                           run_notebooks, used_modules)
+                               parse_value, refuse_argument, require_between, require_known,
+                               require_text, run_folder, weights_problems)
+from .batch import (find_notebooks, no_experiments, notebook_cells, notebook_number,
+                           notebooks_folder, own_notebooks, parameter_defaults, parameter_names,
+                           require_same_data, run_notebooks, used_modules)
 from .core import (DataError, PROFILES, SAMPLE_NOTE, get_profile, printable,
                           project_folder, require_backend)
 from .processes import only_writer
+from .regression import (ALARMS, Baseline, asked_of, belongs_to, compare_runs,
+                                expected_rows, format_comparison, read_baseline,
+                                require_comparable)
 from .terminal import add_common_options, exit_code, notes_for_people
 
 # %% ../nbs/25a_commands.ipynb #1ea8ca29
@@ -155,8 +157,8 @@ RUN_OPTIONS = {
         default="", metavar="0,1", help="lesion folds to run; by default those of the profile"),
     "baseline": dict(
         metavar="FILE",
-        help="results to compare with (a CSV file or a folder of them); exit code 1 if a score "
-             "fell by more than .02, or is gone"),
+        help="what skin_nb_regress --update wrote, or a CSV file of results, or a folder of these; "
+             "exit code 1 if a score is worse or gone"),
     "list": dict(
         action="store_true", help="list the experiment notebooks and stop")}
 
@@ -190,7 +192,7 @@ class RunPlan:
     parameters: dict  # what the notebooks are offered
     jobs: int
     untrained: list  # networks that would have weights and get none: trained from scratch
-    baseline: object = None  # DataFrame of result rows to compare with
+    baseline: Baseline | None = None  # to compare with
 
     @property
     def folds(self) -> list:
@@ -245,6 +247,8 @@ def plan_run(
                       seed=arguments.seed, folds=folds, **own)
     plan = RunPlan(notebooks, run, data, parameters, arguments.jobs,
                    [] if is_sample else missing, baseline)
+    if baseline:
+        require_comparable(baseline.about, asked_of(parameters), arguments.baseline)
     _require_fitting_leftovers(plan)
     return plan
 
@@ -373,22 +377,22 @@ def _describe_weights(plan):
 def report_run(
     run: Path,  # run folder
     outcomes: list,  # of `Outcome`
-    baseline=None,  # DataFrame of result rows to compare with
+    baseline: Baseline | None = None,  # to compare with
     sample: bool = False,  # say that these are the sample's numbers
     expected=None,  # rows of the baseline that the run should have
 ) -> int:  # exit code
-    "Print what a run has found; 1 if a notebook failed or a score fell."
+    "Print what a run has found; 1 if a notebook failed, or a score is worse or gone."
     from skin_nb.rows import collect_results
     rows = collect_results(run)
     _print_leaderboard(rows)
     if sample:
         print(SAMPLE_NOTE)
     print(f"\nExecuted notebooks, models, predictions and figures: {printable(str(run))}")
-    fell = 0
+    alarms = 0
     if baseline is not None:
-        fell = _print_comparison(compare_runs(rows, baseline, expected=expected))
+        alarms = _print_comparison(compare_runs(rows, baseline.rows, expected))
     failed = _print_failures(outcomes)
-    return 1 if failed or fell else 0
+    return 1 if failed or alarms else 0
 
 def _print_failures(outcomes):
     "Print which notebooks failed, and return how many."
@@ -405,27 +409,18 @@ def _print_leaderboard(rows):
         print("\nNo result rows in this run.")
 
 # %% ../nbs/25a_commands.ipynb #24d22232
-def _describe_fall(score):
-    "One score that fell, in a line of a terminal."
-    now = "nothing" if score.now != score.now else f"{score.now:.3f}"  # NaN is not itself
-    return (f"  {score.recipe}, {score.protocol}, {score.split} {score.fold}: {score.metric} "
-            f"{score.baseline:.3f} -> {now}")
-
 def _print_comparison(compared):
-    "Print how a run compares with a baseline, and return how many scores fell."
-    fell = compared[~compared.ok]
-    print(f"\n{len(compared)} scores compared with the baseline, {len(fell)} fell")
+    "Print what a baseline says of a run, and return how many scores are worse or gone."
+    print("\n" + format_comparison(compared, ("better", *ALARMS)))
     if not len(compared):
-        print("WARNING: nothing was compared. Recipe, task, protocol, split, fold and seed have to "
-              "be the same in both.")
-    for score in fell.itertuples():
-        print(_describe_fall(score))
-    return len(fell)
+        print("WARNING: nothing was compared. Recipe, task, protocol, split and fold have to be "
+              "the same in both.")
+    return int(compared.verdict.isin(ALARMS).sum())
 
 # %% ../nbs/25a_commands.ipynb #ae3d4e20
 def run_command(
     argv: list | None = None,  # arguments; None: those of the command line
-) -> int:  # 0: all well; 1: a notebook failed or a score fell; 2: bad input
+) -> int:  # 0: all well; 1: a notebook failed, or a score is worse or gone; 2: bad input
     "`skin_nb_run`: the experiment notebooks under papermill."
     arguments = run_parser().parse_args(argv)
     return exit_code(partial(_list if arguments.list else _run, arguments), arguments.debug)
@@ -465,8 +460,8 @@ def _expected(plan):
         return None
     from skin_nb.tasks import task_of
     folds = plan.parameters["folds"] or plan.folds[:1]
-    return expected_rows(plan.baseline, [path.stem for path in plan.notebooks],
-                         task_of(plan.data.table).name, plan.parameters["seed"], folds)
+    return expected_rows(plan.baseline.rows, [path.stem for path in plan.notebooks],
+                         task_of(plan.data.table).name, folds)
 
 # %% ../nbs/25a_commands.ipynb #ebfb0691
 CHECK_OPTIONS = {

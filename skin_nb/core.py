@@ -6,7 +6,7 @@
 __all__ = ['SAMPLE_NOTE', 'PROFILES', 'BACKENDS', 'printable', 'Problem', 'DataError', 'first_line', 'page_text', 'replacing',
            'write_json', 'read_json', 'require_file', 'require_space', 'content_key', 'file_stamp', 'weights_home',
            'cache_home', 'project_folder', 'weights_names', 'weights_file', 'read_weights_name', 'Profile',
-           'get_profile', 'require_backend', 'set_seed', 'axes', 'anonymous_mb', 'MemoryPeak']
+           'get_profile', 'wanted_backend', 'require_backend', 'set_seed', 'axes', 'anonymous_mb', 'MemoryPeak']
 
 # %% ../nbs/00_core.ipynb #c1d8eed9
 import contextlib
@@ -339,9 +339,13 @@ sys.meta_path.insert(0, _QuietFinder)
 # %% ../nbs/00_core.ipynb #44f790c4
 BACKENDS = ("tensorflow", "jax", "torch")  # modules that Keras may compute with
 
+def wanted_backend() -> str:  # such as "tensorflow"
+    "What Keras will compute with: `KERAS_BACKEND`, or else what its settings name."
+    return os.environ.get("KERAS_BACKEND") or _configured_backend()
+
 def require_backend():
     "A `DataError` where Keras has nothing to compute with."
-    wanted = os.environ.get("KERAS_BACKEND") or _configured_backend()
+    wanted = wanted_backend()
     if wanted in BACKENDS and find_spec(wanted):
         return
     found = f"no {wanted} installed" if wanted in BACKENDS else f"KERAS_BACKEND={wanted}"

@@ -13,6 +13,7 @@ from skin_nb.batch import (
     EARLIER, batch_environment, find_notebooks, no_experiments, notebooks_folder, run_one)
 from skin_nb.commands import describe_plan, plan_run, report_run, run_command, run_parser
 from skin_nb.core import DataError
+from skin_nb.regression import Baseline
 from skin_nb.rows import result_table
 
 
@@ -303,15 +304,16 @@ ROW = dict(recipe="tiny", network="None", task="ham10000", protocol="honest", sp
 
 
 @pytest.mark.parametrize("now, code, says", [
-    ([ROW], 0, "0 fell"),
-    ([dict(ROW, auc=None)], 1, "auc 0.800 -> nothing"),
-    ([dict(ROW, recipe="other")], 1, "4 fell")])
-def test_scores_that_are_gone_have_fallen(tmp_path, capsys, now, code, says):
+    ([ROW], 0, "4 same, 0 worse, 0 missing"),
+    ([dict(ROW, auc=.7)], 1, "0.700   -0.100   worse"),
+    ([dict(ROW, auc=None)], 1, "nothing"),
+    ([dict(ROW, recipe="other")], 1, "4 missing")])
+def test_scores_that_are_gone_are_missing(tmp_path, capsys, now, code, says):
     path = tmp_path / "30_tiny" / "metrics.json"
     path.parent.mkdir()
     path.write_text(json.dumps(dict(rows=now)))
     baseline = result_table([ROW])
-    assert report_run(tmp_path, [], baseline, expected=baseline) == code
+    assert report_run(tmp_path, [], Baseline(baseline, {}), expected=baseline) == code
     assert says in capsys.readouterr().out
 
 
