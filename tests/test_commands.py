@@ -39,6 +39,9 @@ STATEMENTS = {
     "run": HELP.format(module="skin_nb.commands", command="run_command"),
     "check": HELP.format(module="skin_nb.commands", command="check_command"),
     "evaluate": HELP.format(module="skin_nb.evaluate_command", command="evaluate_command"),
+    "regress": HELP.format(module="skin_nb.regress_command", command="regress_command"),
+    "runs": HELP.format(module="skin_nb.runs", command="runs_command"),
+    "cache": HELP.format(module="skin_nb.cache_command", command="cache_command"),
     "new recipe": HELP.format(module="skin_nb.template", command="new_recipe_command")}
 
 
@@ -49,6 +52,7 @@ def test_help_imports_nothing_heavy(statement):
 
 
 @pytest.mark.parametrize("command", ["skin_nb_run", "skin_nb_check", "skin_nb_evaluate",
+                                     "skin_nb_regress", "skin_nb_runs", "skin_nb_cache",
                                      "skin_nb_new_recipe"])
 def test_commands_are_installed(command):
     r = call(command, "--help")
@@ -152,7 +156,7 @@ def test_baseline(checkout):
     same = go("same.csv")
     assert same.returncode == 0 and "4 scores compared" in same.stdout
     better = go("better.csv")
-    assert better.returncode == 1 and "1 fell" in better.stdout
+    assert better.returncode == 1 and "1 worse" in better.stdout
     other = go("other.csv")
     assert other.returncode == 0 and "0 scores compared" in other.stdout
 
