@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EVALUATE_OPTIONS', 'EARLIER_EVALUATIONS', 'NO_DIAGNOSIS', 'evaluate_parser', 'evaluate_command', 'results_folder',
            'set_evaluation_aside', 'read_for_model', 'as_asked', 'validation_predictions', 'add_validation',
-           'count_seen', 'describe_seen', 'quiet_import', 'describe_left_out', 'describe_scores', 'answer_table']
+           'count_seen', 'describe_seen', 'quiet_import', 'describe_left_out', 'describe_scores', 'report_problems']
 
 # %% ../nbs/25c_evaluate.ipynb #f6da55c4
 import argparse
@@ -50,7 +50,7 @@ def evaluate_parser() -> argparse.ArgumentParser:
 
 def evaluate_command(
     argv: list | None = None,  # arguments; None: those of the command line
-) -> int:  # 0: scored; 2: bad input
+) -> int:  # 0: scored; 1: pictures without an answer; 2: bad input
     "`skin_nb_evaluate`: score a saved model on a labelled folder."
     arguments = evaluate_parser().parse_args(argv)
     work = _answer if arguments.unlabelled else _evaluate
@@ -456,7 +456,8 @@ def _look_at(model, table):
         from skin_nb.training import load_model, model_side
         loaded = load_model(model)
     from skin_nb.pictures import decode_images
-    from skin_nb.shift import last_features, picture_measures
+    from skin_nb.certainty import last_features
+    from skin_nb.shift import picture_measures
     rows, group = _evenly(table)
     some = table.iloc[rows].reset_index(drop=True)
     images = decode_images(some, model_side(*loaded))
@@ -548,17 +549,6 @@ def _print_away(away):
 # %% ../nbs/25c_evaluate.ipynb #7d6e810c
 NO_DIAGNOSIS = "For research and education only: no answer here is a diagnosis."
 
-def answer_table(
-    image_ids,  # (n,)
-    p,  # (n, C) probabilities
-    classes: tuple,  # C names, in the order of the columns
-):  # DataFrame: image_id, p_<class> for each class, answer
-    "A model's answers, a row a picture."
-    import pandas as pd
-    answers = pd.DataFrame(p, columns=[f"p_{c}" for c in classes])
-    answers.insert(0, "image_id", list(image_ids))
-    return answers.assign(answer=[classes[k] for k in p.argmax(1)])
-
 def _unlabelled_table(arguments, folder, info):
     "The pictures as the model sees them: with its task, and without classes."
     if arguments.layout or arguments.part:
@@ -574,29 +564,36 @@ def _unlabelled_table(arguments, folder, info):
 # %% ../nbs/25c_evaluate.ipynb #813ee3d5
 def _answer(arguments):
     model, info, folder, out = _open(arguments)
+    with quiet_import():
+        from skin_nb.classifier import Classifier, describe_answers
     with notes_for_people():
         table = _unlabelled_table(arguments, folder, info)
         home = _home_table(arguments)
-        p, seen = _ask(model, table)
+        classifier = Classifier.load(model)
+        answers = classifier.predict(folder)
         away = _compare_home(home, model, table)
-    answers = answer_table(table.image_id, p, tuple(info["task"]["classes"]))
-    counts = None if seen is None else count_seen(seen)
     set_evaluation_aside(out)
     with replacing(out / "answers.csv") as tmp:
         answers.to_csv(tmp, index=False)
-    record = dict(model=str(model), data=str(folder), seen=counts, metrics=None)
+    seen = answers.seen.value_counts().to_dict() if "seen" in answers else None
+    record = dict(model=str(model), data=str(folder), seen=seen, metrics=None)
     write_json(out / "metrics.json", {**record, **away})
-    _print_answers(table, answers, counts)
+    _print_lines([*describe_answers(classifier, answers), *table.attrs["passed_over"]])
     _print_away(away)
     print(printable(f"answers.csv in {out}"))
     print(NO_DIAGNOSIS)
+    return report_problems(answers)
 
-def _print_answers(table, answers, counts):
-    from skin_nb.readers import passed_over
-    lines = []
-    if counts and counts["seen"]:
-        lines.append(f"WARNING: {counts['seen']:,} of these pictures were in the model's training; "
-                     "what it says of them is memory")
-    told = answers.answer.value_counts()
-    lines += [f"{len(answers):,} pictures: " + ", ".join(f"{c} {n:,}" for c, n in told.items())]
-    print("\n".join(map(printable, [*lines, *passed_over(table)])))
+def _print_lines(lines):
+    print("\n".join(map(printable, lines)))
+
+def report_problems(
+    answers,  # DataFrame from `Classifier.predict`
+    problems: list = (),  # of `Problem`: files that weren't asked about
+) -> int:  # exit code; 1: some pictures have no answer
+    "Name on the error stream what couldn't be read."
+    from skin_nb.classifier import describe_problems
+    lines = describe_problems(answers, problems)
+    for line in lines:
+        print(printable(line), file=sys.stderr)
+    return 1 if lines else 0

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['STILL_PICTURES', 'FORMATS', 'PICTURE_ENDINGS', 'UNREADABLE_ENDINGS', 'CONVERSIONS', 'KINDS_OF_MODES', 'ORIENTATION',
            'TURNS', 'MIN_SIDE', 'MAX_SIDE', 'MAX_PIXELS', 'WHOLE_FILE', 'FRESH_COPY', 'LARGE', 'FIRST_BYTES', 'RESIZES',
-           'is_picture', 'most_pixels', 'open_image', 'open_header', 'read_pixels', 'images_path', 'available_cores',
-           'decode_images']
+           'is_picture', 'upright_rgb', 'most_pixels', 'open_image', 'open_header', 'read_pixels', 'square_pixels',
+           'images_path', 'available_cores', 'decode_images']
 
 # %% ../nbs/02a_pictures.ipynb #82f79b44
 import contextlib
@@ -160,6 +160,14 @@ def _upright(im, exif):
     _announce("rotated")
     return im.transpose(turn)
 
+def upright_rgb(
+    im: Image.Image,  # as Pillow opens it
+    factor: int = 1,  # by which it is reduced
+) -> Image.Image:
+    "A picture as RGB, turned the way its EXIF says."
+    exif = im.getexif()
+    return _upright(_to_rgb(im, factor), exif)
+
 # %% ../nbs/02a_pictures.ipynb #cc946666
 MIN_SIDE = 16  # pixels
 MAX_SIDE = 20_000
@@ -237,8 +245,7 @@ def _decode(path, at_least):
             if at_least:
                 im.draft(None, (at_least, at_least))
             im.load()
-            exif = im.getexif()
-            return _upright(_to_rgb(im, _reduction(im.size, at_least)), exif)
+            return upright_rgb(im, _reduction(im.size, at_least))
 
 def _explain(path, error):
     "The `DataError` for what Pillow stumbled over."
@@ -313,7 +320,14 @@ def read_pixels(
     resize: str = "squash",  # "squash": the whole picture squeezed; "crop": the central square
 ) -> np.ndarray:  # uint8 (size, size, 3)
     "Decode one picture to a square."
-    im = open_image(path, at_least=2 * size)
+    return square_pixels(open_image(path, at_least=2 * size), size, resize)
+
+def square_pixels(
+    im: Image.Image,  # RGB, upright
+    size: int,  # side of the square in pixels
+    resize: str = "squash",  # see `read_pixels`
+) -> np.ndarray:  # uint8 (size, size, 3)
+    "A picture that is decoded already as a square."
     box = _central_square(im.width, im.height) if resize == "crop" else None
     return np.asarray(im.resize((size, size), Image.Resampling.BILINEAR, box=box))
 

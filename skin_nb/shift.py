@@ -4,16 +4,15 @@
 
 # %% auto #0
 __all__ = ['RECALIBRATION_DRAWS', 'shades_of_gray', 'colour_moments', 'match_colours', 'crop_middle', 'lose_detail',
-           'picture_measures', 'tell_apart', 'shift_table', 'describe_shift', 'Familiar', 'fit_familiar',
-           'mahalanobis_distance', 'neighbour_distance', 'strangeness_errors', 'noise_pictures', 'shuffle_tiles',
-           'photographs', 'fit_shift', 'apply_shift', 'recalibration_study', 'summarise_draws', 'strange_share',
-           'labelled_report', 'describe_away', 'last_features']
+           'picture_measures', 'tell_apart', 'shift_table', 'describe_shift', 'strangeness_errors', 'noise_pictures',
+           'shuffle_tiles', 'photographs', 'fit_shift', 'apply_shift', 'recalibration_study', 'summarise_draws',
+           'strange_share', 'labelled_report', 'describe_away']
 
 # %% ../nbs/24e_shift.ipynb #e902ca0b
-from dataclasses import dataclass
 from functools import partial
 import numpy as np
 import pandas as pd
+from .certainty import fit_familiar, mahalanobis_distance
 from .core import DataError, Problem
 from .decisions import (
     calibration_line, log_odds, operating_points, prevalence_calibration)
@@ -171,51 +170,6 @@ def describe_shift(
         return "no measure of size, colour or sharpness tells the two places apart clearly"
     words = [f"{name} ({r.home:.3g} at home, {r.away:.3g} here)" for name, r in found.iterrows()]
     return "clearly different: " + ", ".join(words)
-
-# %% ../nbs/24e_shift.ipynb #a8ca0a25
-@dataclass(frozen=True)
-class Familiar:
-    "What the training pictures of a model look like to it."
-    mean: np.ndarray  # (F,) of the features
-    turn: np.ndarray  # (F, k) to components; scaled so that each has variance 1
-    near: np.ndarray  # (n, k) training pictures in components, for neighbours
-    whiten: np.ndarray  # (k, k) to components in which the training pictures form a sphere
-
-def fit_familiar(
-    x: np.ndarray,  # (n, F) features of training pictures
-    components: int = 64,  # at most
-    seed: int = 0,
-) -> Familiar:
-    "Learn what is familiar."
-    from sklearn.covariance import LedoitWolf
-    from sklearn.decomposition import PCA
-    x = np.asarray(x, "float64")
-    k = min(components, len(x) - 1, x.shape[1])
-    spread = np.maximum(x.std(0), 1e-6)
-    mean = x.mean(0)
-    pca = PCA(k, svd_solver="randomized", random_state=seed).fit((x - mean) / spread)
-    turn = pca.components_.T / spread[:, None]
-    z = (x - mean) @ turn
-    whiten = np.linalg.cholesky(LedoitWolf(assume_centered=True).fit(z).precision_)
-    return Familiar(mean, turn, z, whiten)
-
-def mahalanobis_distance(
-    familiar: Familiar,
-    x: np.ndarray,  # (m, F) features
-) -> np.ndarray:  # (m,) 0 and more
-    "Distance from the middle of what is familiar, in units of its spread."
-    return np.linalg.norm((x - familiar.mean) @ familiar.turn @ familiar.whiten, axis=1)
-
-def neighbour_distance(
-    familiar: Familiar,
-    x: np.ndarray,  # (m, F) features
-    k: int = 10,  # which neighbour
-) -> np.ndarray:  # (m,) 0 and more
-    "Distance to the k-th nearest of what is familiar."
-    from sklearn.neighbors import NearestNeighbors
-    z = (x - familiar.mean) @ familiar.turn
-    search = NearestNeighbors(n_neighbors=min(k, len(familiar.near))).fit(familiar.near)
-    return search.kneighbors(z)[0][:, -1]
 
 # %% ../nbs/24e_shift.ipynb #d46679bb
 def strangeness_errors(
@@ -471,27 +425,3 @@ def _describe_auc(r):
 def _describe_labels(disease, median, lo, hi):
     return (f"Fifty labelled pictures, half of them {disease}: a threshold chosen on them finds "
             f"{median:.2f} of the others, {lo:.2f} to {hi:.2f} depending on the draw.")
-
-# %% ../nbs/24e_shift.ipynb #6f1badae
-def last_features(
-    model,  # keras.Model, of pictures with values 0..255 and perhaps metadata
-    images: np.ndarray,  # (n, side, side, 3) uint8
-    batch: int = 32,
-) -> np.ndarray | None:  # (n, F) float32; None where the network pools nothing
-    "What a network has of a picture where its map becomes a vector."
-    pools = [layer for layer in model.layers if _makes_vector(layer)]
-    if not pools:
-        return None
-    import keras
-    picture = next(tensor for tensor in model.inputs if len(tensor.shape) == 4)
-    below = keras.Model(picture, pools[-1].output)
-    blocks = [np.asarray(below(images[at:at + batch].astype("float32")), "float32")
-              for at in range(0, len(images), batch)]
-    return np.concatenate(blocks)
-
-def _makes_vector(layer):
-    "Whether a layer takes one map, or the tokens of one, and gives one vector."
-    try:
-        return len(layer.input.shape) in (3, 4) and len(layer.output.shape) == 2
-    except (AttributeError, ValueError):  # of a layer with several inputs, or used twice
-        return False

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ATTENTION_HEADS', 'KEY_WIDTH', 'SHORT_STEPS', 'build_model', 'set_trainable', 'two_columns', 'make_loss', 'RocArea',
            'SeedByEpoch', 'write_checkpoint', 'read_checkpoint', 'restore_checkpoint', 'Checkpoint', 'StepSchedule',
-           'EpochNotes', 'fit_stage', 'Training', 'prepare', 'Part', 'select_part', 'train_stage', 'predict_images',
-           'predict', 'Fit', 'recipe_weights', 'fit_recipe', 'save_model', 'load_model', 'model_side',
+           'EpochNotes', 'fit_stage', 'Training', 'prepare', 'Part', 'select_part', 'train_stage', 'make_answer',
+           'predict_images', 'predict', 'Fit', 'recipe_weights', 'fit_recipe', 'save_model', 'load_model', 'model_side',
            'check_probabilities', 'predict_table', 'predict_folder_table']
 
 # %% ../nbs/21c_training.ipynb #a71ec127
@@ -32,7 +32,7 @@ from .engine import choose_engine, make_forward
 from .graph import between, cut_model, dropout_rates, silence_dropout
 from .model_files import (
     graph_checksum, list_seen, model_limit, model_seal, open_model_file, read_model_info, too_large,
-    unusable_model, write_seen)
+    unusable_model, write_certainty, write_seen)
 from .pictures import decode_images
 from .prefix import Source, cache_features, find_cut, image_source, images_key
 from .preparation import MetadataEncoder, encode_metadata, fit_metadata
@@ -759,14 +759,33 @@ def train_stage(
     return part, pd.DataFrame(history).assign(stage=n + 1)
 
 # %% ../nbs/21c_training.ipynb #281bbe5d
-def _answering(model, metadata, batch, pictures):
-    "The model as a function of pictures and their row numbers."
-    if metadata is not None:
-        return lambda x, at: model.predict_on_batch({"image": x, "metadata": metadata[at]})
-    forward, _ = make_forward(model, choose_engine(pictures=pictures), batch)
-    return lambda x, at: forward(x)
+def make_answer(
+    model: keras.Model,  # whole; pictures and perhaps metadata in, one tensor out
+    pictures: int,  # how many there will be
+    batch: int = 64,  # pictures of a call, at most
+    views: Views = Views(),  # answers are averaged over them if they say so
+):  # function: images (n, s, s, 3) uint8, row numbers (n,), metadata (n, F) or None -> (n, outputs)
+    "A saved network as a function of decoded pictures."
+    versions = range(views.count if views.average else 1)
+    forward = _forward(model, batch, pictures * len(versions))
 
-def predict_images(    model: keras.Model,  # whole
+    def answer(images, rows, metadata=None):
+        each = [forward(views.apply(images, rows, v), metadata) for v in versions]
+        return np.mean(each, 0, dtype="float32")
+
+    return answer
+
+def _forward(model, batch, pictures):
+    "The network as a function of one version of pictures, and of their metadata."
+    if len(model.inputs) > 1:
+        def forward(images, metadata):
+            return np.asarray(model.predict_on_batch(dict(image=images, metadata=metadata)))
+        return forward
+    run, _ = make_forward(model, choose_engine(pictures=pictures), batch)
+    return lambda images, metadata: run(images)
+
+def predict_images(
+    model: keras.Model,  # whole
     images: np.ndarray,  # (N, size, size, 3) uint8
     rows: np.ndarray,  # (n,) row numbers
     metadata: np.ndarray | None = None,  # (N, F), for models with a metadata branch
@@ -774,17 +793,13 @@ def predict_images(    model: keras.Model,  # whole
     batch: int = 64,
 ) -> np.ndarray:  # (n, classes) float32
     "Probabilities for pictures."
-    blocks = np.split(rows, range(batch, len(rows), batch))
-    versions = range(views.count if views.average else 1)
-    total = len(rows) * len(versions)
-    forward = _answering(model, metadata, min(batch, len(rows)), total)
-    with Progress(total, "predicting", least=1000) as progress:
-        def answer(at, view):
+    answer = make_answer(model, len(rows), min(batch, len(rows)), views)
+    answers = []
+    with Progress(len(rows), "predicting", least=1000) as progress:
+        for at in np.split(rows, range(batch, len(rows), batch)):
+            answers.append(answer(images[at], at, None if metadata is None else metadata[at]))
             progress.update(len(at))
-            return forward(views.apply(images[at], at, view), at)
-
-        answers = [np.concatenate([answer(at, v) for at in blocks]) for v in versions]
-    return ops.convert_to_numpy(two_columns(np.mean(answers, 0, dtype="float32")))
+    return ops.convert_to_numpy(two_columns(np.concatenate(answers)))
 
 def predict(
     training: Training,
@@ -874,6 +889,7 @@ def save_model(
     fit: Fit,
     path: str | Path,  # ends in .keras
     note: str = "",  # stored with it: data, split, fold
+    certainty: dict | None = None,  # what goes with its answers, as plain data
 ) -> Path:
     "Save a fitted model with its task, its recipe, its metadata encoder and what it has seen."
     encoder = fit.encoder.to_dict() if fit.encoder else None
@@ -884,6 +900,8 @@ def save_model(
         with zipfile.ZipFile(tmp, "a") as archive:
             if fit.seen:
                 info["seen"] = write_seen(fit.seen, archive)
+            if certainty:
+                info["certainty"] = write_certainty(certainty, archive)
             info["graph"] = graph_checksum(archive)
             info["seal"] = model_seal(info, archive)
             archive.writestr("skin_nb.json", json.dumps(info))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import matplotlib
 
-from skin_nb.calibration import conformal_sets, scale_predictions
+from skin_nb.certainty import conformal_sets, scale_predictions
 from skin_nb.evaluate_command import evaluate_command
 from skin_nb.evaluation import class_report, evaluate, split_arrays
 from skin_nb.experiment import cam_gallery, load_data, run_trial, save_metrics, trial_table

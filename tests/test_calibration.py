@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 
 from skin_nb.calibration import (
-    carve_calibration, conformal_sets, conformal_threshold, describe_coverage, describe_selective,
-    describe_subgroups, fit_temperature, patient_groups, plot_subgroups, predict_sets,
-    risk_coverage, scale_predictions, scale_probabilities, selective_table, set_table,
-    subgroup_table, temperature_table, write_tables)
+    carve_calibration, describe_coverage, describe_selective, describe_subgroups, patient_groups,
+    plot_subgroups, risk_coverage, selective_table, set_table, subgroup_table, temperature_table,
+    write_tables)
+from skin_nb.certainty import (
+    conformal_sets, conformal_threshold, fit_temperature, predict_sets, scale_predictions,
+    scale_probabilities)
 from skin_nb.core import DataError
 from skin_nb.evaluation import evaluate, split_arrays
 from skin_nb.predictions import invent_predictions

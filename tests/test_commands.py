@@ -42,6 +42,7 @@ STATEMENTS = {
     "regress": HELP.format(module="skin_nb.regress_command", command="regress_command"),
     "runs": HELP.format(module="skin_nb.runs", command="runs_command"),
     "cache": HELP.format(module="skin_nb.cache_command", command="cache_command"),
+    "predict": HELP.format(module="skin_nb.predict", command="predict_command"),
     "new recipe": HELP.format(module="skin_nb.template", command="new_recipe_command")}
 
 
@@ -53,6 +54,7 @@ def test_help_imports_nothing_heavy(statement):
 
 @pytest.mark.parametrize("command", ["skin_nb_run", "skin_nb_check", "skin_nb_evaluate",
                                      "skin_nb_regress", "skin_nb_runs", "skin_nb_cache",
+                                     "skin_nb_predict",
                                      "skin_nb_new_recipe"])
 def test_commands_are_installed(command):
     r = call(command, "--help")

@@ -16,8 +16,9 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ..calibration import (
-    carve_calibration, fit_with_calibration, predict_sets, scale_predictions, set_table)
+from ..calibration import carve_calibration, fit_with_calibration, set_table
+from ..certainty import (
+    fit_familiar, mahalanobis_distance, neighbour_distance, predict_sets, scale_predictions)
 from ..core import DataError, Problem, axes, replacing
 from ..decisions import estimate_prior, operating_points, prevalence_calibration
 from ..evaluation import (
@@ -28,10 +29,9 @@ from .context import auc_by_fold
 from ..pictures import decode_images
 from ..preparation import split_by_lesion
 from ..shift import (
-    RECALIBRATION_DRAWS, colour_moments, crop_middle, fit_familiar, lose_detail,
-    mahalanobis_distance, match_colours, neighbour_distance, noise_pictures, photographs,
-    picture_measures, recalibration_study, shades_of_gray, shift_table, shuffle_tiles,
-    strangeness_errors, summarise_draws)
+    RECALIBRATION_DRAWS, colour_moments, crop_middle, lose_detail, match_colours,
+    noise_pictures, photographs, picture_measures, recalibration_study, shades_of_gray,
+    shift_table, shuffle_tiles, strangeness_errors, summarise_draws)
 from ..tasks import COLOURS, MELANOMA, as_melanoma, task_of, with_task
 
 # %% ../../nbs/55_external.ipynb #4f53c035
