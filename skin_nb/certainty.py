@@ -225,7 +225,7 @@ def fit_alarm(
     return StrangeAlarm(familiar.mean, familiar.turn @ familiar.whiten, float(distances[rank - 1]),
                  1 - rank / (n + 1))
 
-# %% ../nbs/22e_certainty.ipynb #2d069ddc
+# %% ../nbs/22e_certainty.ipynb #60b3c856
 @dataclass(frozen=True)
 class Certainty:
     "What a model's validation part says of its answers."
@@ -258,8 +258,10 @@ class Certainty:
     def from_dict(cls, d: dict):
         "What `to_dict` wrote down."
         thresholds = np.array([np.inf if t is None else t for t in d["thresholds"]], float)
-        alarm = d["alarm"] and {k: np.asarray(v, float) for k, v in d["alarm"].items()}
-        return cls(**d | dict(thresholds=thresholds, alarm=StrangeAlarm(**alarm) if alarm else None))
+        alarm = None
+        if d["alarm"]:
+            alarm = StrangeAlarm(**{k: np.asarray(v, float) for k, v in d["alarm"].items()})
+        return cls(**d | dict(thresholds=thresholds, alarm=alarm))
 
 def _plain(numbers):
     "Numbers with six digits, which is more than features have."

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['PICTURES_AT_ONCE', 'IMAGE_NAMES', 'MAP_SIDE', 'whole_picture', 'picture_square', 'Asked', 'list_asked', 'read_blocks',
            'read_metadata', 'match_metadata', 'describe_metadata', 'Classifier', 'answer_table', 'answer_pictures',
-           'heat_map', 'write_maps', 'describe_answers', 'describe_problems']
+           'describe_problems', 'heat_map', 'write_maps', 'describe_answers']
 
-# %% ../nbs/24f_classifier.ipynb #0633a071
+# %% ../nbs/24f_classifier.ipynb #b91563f9
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,7 +37,7 @@ from .training import check_probabilities, load_model, make_answer, model_side, 
 # %% ../nbs/24f_classifier.ipynb #742a72f2
 import keras
 
-# %% ../nbs/24f_classifier.ipynb #e849b27c
+# %% ../nbs/24f_classifier.ipynb #f136d688
 def _from_array(array):
     "An array as a picture; a `DataError` where it is none."
     colours = array.shape[2:] in ((), (3,), (4,))
@@ -46,12 +47,15 @@ def _from_array(array):
                                 "Bring values to 0..255 and convert them with astype('uint8')."))
     return Image.fromarray(array)
 
+def _is_path(thing):
+    return isinstance(thing, (str, os.PathLike))
+
 def whole_picture(
     picture,  # path, uint8 array (h, w, 3), or `PIL.Image`
     at_least: int | None = None,  # pixels; a file may come back reduced, see `open_image`
 ) -> Image.Image:  # RGB, upright
     "A picture of any kind as Pillow's."
-    if isinstance(picture, (str, os.PathLike)):
+    if _is_path(picture):
         return open_image(picture, at_least)
     return upright_rgb(_from_array(picture) if isinstance(picture, np.ndarray) else picture)
 
@@ -60,11 +64,11 @@ def picture_square(
     side: int,  # pixels
 ) -> np.ndarray:  # uint8 (side, side, 3)
     "A picture of any kind as a network reads it."
-    if isinstance(picture, (str, os.PathLike)):
+    if _is_path(picture):
         return read_pixels(picture, side)
     return square_pixels(whole_picture(picture), side)
 
-# %% ../nbs/24f_classifier.ipynb #eedd08c1
+# %% ../nbs/24f_classifier.ipynb #2e8283be
 @dataclass
 class Asked:
     "What a model is asked about."
@@ -84,15 +88,14 @@ def _files_of(path, asked):
 
 def _names(paths):
     "An id for each file."
-    root = os.path.commonpath([os.path.dirname(path) for path in paths])
+    root = os.path.commonpath(list(map(os.path.dirname, paths)))
     places = [os.path.splitext(os.path.relpath(path, root))[0] for path in paths]
-    return name_pictures([Picture(path, place) for path, place in zip(paths, places)])
+    return name_pictures(list(map(Picture, paths, places)))
 
 def _list_files(paths):
     "The files below some paths, those with dangerous names left out."
     asked = Asked([], [])
-    files = [file for path in paths for file in _files_of(path, asked)]
-    files = list(dict.fromkeys(files))
+    files = list(dict.fromkeys(file for path in paths for file in _files_of(path, asked)))
     for name, file in zip(_names(files) if files else [], files):
         _add_file(asked, name, file)
     return asked
@@ -108,7 +111,7 @@ def _add_file(asked, name, file):
 
 def _as_list(images):
     "One picture, or several, as a list."
-    is_one = isinstance(images, (str, os.PathLike, Image.Image))
+    is_one = _is_path(images) or isinstance(images, Image.Image)
     if is_one or isinstance(images, np.ndarray) and images.ndim < 4:
         return [images]
     return list(images)
@@ -118,12 +121,12 @@ def list_asked(
 ) -> Asked:
     "Pictures and their ids: names of files, or else numbers."
     images = _as_list(images)
-    if images and all(isinstance(picture, (str, os.PathLike)) for picture in images):
+    if images and all(map(_is_path, images)):
         return _list_files(images)
     return Asked([str(n) for n in range(len(images))], images)
 
-# %% ../nbs/24f_classifier.ipynb #240a4fac
-PICTURES_AT_ONCE = 64  # pictures that are in memory together, and as many again that are being decoded
+# %% ../nbs/24f_classifier.ipynb #3901452b
+PICTURES_AT_ONCE = 64  # in memory together; as many again are being decoded
 
 def _try_square(side, picture):
     "The square of a picture, or the `Problem` with it."
@@ -207,7 +210,7 @@ def _match_by_id(image_id, metadata):
     names = [i if i in by_id.index else picture_name(i) for i in image_id]
     return by_id.reindex(names).reset_index()
 
-# %% ../nbs/24f_classifier.ipynb #3542ce4e
+# %% ../nbs/24f_classifier.ipynb #895c0bce
 def _says_something(cell):
     return str(cell).lower() not in (*GAPS, "unknown")
 
@@ -230,9 +233,9 @@ def _describe_words(cells, values):
 def _describe_untold(image_id, untold):
     if not untold.any():
         return []
-    first = image_id[int(np.argmax(untold))]
+    first = image_id[untold.argmax()]
     return [f"note: nothing is known of age, sex and site for {untold.sum():,} of "
-            f"{len(untold):,} pictures, such as {first}; the model takes them as unknown"]
+            f"{len(untold):,} pictures, such as {first}; they count as unknown"]
 
 def describe_metadata(
     image_id: list,
@@ -245,7 +248,7 @@ def describe_metadata(
         return [*_describe_untold(image_id, untold), *_describe_words(cells, encoder.values)]
     return [] if untold.all() else ["note: this model reads no metadata"]
 
-# %% ../nbs/24f_classifier.ipynb #12ac0bbd
+# %% ../nbs/24f_classifier.ipynb #60e2f341
 def _with_features(model, certainty):
     "A network whose output begins with the features that are needed, and how many these are."
     if certainty is None or certainty.alarm is None:
@@ -294,9 +297,12 @@ class Classifier:
                 maps: str | Path | None = None,  # new folder for heat maps
                 ) -> pd.DataFrame:  # see `answer_pictures`
         "Answers for pictures."
-        if isinstance(metadata, (str, os.PathLike)):
+        if _is_path(metadata):
             metadata = read_metadata(metadata)
-        return answer_pictures(self, list_asked(images), metadata, maps)
+        answers = answer_pictures(self, list_asked(images), metadata, maps)
+        for line in describe_problems(answers):
+            warnings.warn(line)
+        return answers
 
 def _load_certainty(path, model, info):
     "What goes with a model's answers; a `DataError` where it isn't of this model."
@@ -420,7 +426,7 @@ def _answer_blocks(job):
             yield _answer_block(job, rows, read)
             progress.update(len(rows))
 
-# %% ../nbs/24f_classifier.ipynb #7a91ec6d
+# %% ../nbs/24f_classifier.ipynb #1d982cde
 def _require_some(asked):
     if not asked.pictures:
         nothing = Problem("pictures", None, "no picture", "one at least", "Check the path.")
@@ -448,10 +454,26 @@ def answer_pictures(
     _require_some(asked)
     job = _begin(classifier, asked, metadata, maps)
     answers = _finish(pd.concat(list(_answer_blocks(job)), ignore_index=True))
-    answers.attrs["notes"] = describe_metadata(asked.image_id, job.cells, classifier.encoder)
+    told = describe_metadata(asked.image_id, job.cells, classifier.encoder)
+    answers.attrs.update(notes=[*told, *asked.passed_over], problems=asked.problems)
     return answers
 
-# %% ../nbs/24f_classifier.ipynb #3fde45a0
+# %% ../nbs/24f_classifier.ipynb #243eeae0
+def describe_problems(
+    answers: pd.DataFrame,  # from `Classifier.predict`
+    most: int = 10,  # that are named
+) -> list:  # of lines; empty: every picture has its answer
+    "Which pictures have no answer, and why."
+    problems = answers.attrs.get("problems", [])
+    found = [*map(str, problems), *answers.problem[answers.problem != ""]]
+    if not found:
+        return []
+    count = int((answers.problem != "").sum()) + sum(problem.count for problem in problems)
+    lines = [f"{count:,} pictures have no answer:", *(f"- {text}" for text in found[:most])]
+    more = len(found) - most
+    return [*lines, f"- … and {more:,} more"] if more > 0 else lines
+
+# %% ../nbs/24f_classifier.ipynb #5d646ae5
 MAP_SIDE = 640  # pixels of the longer side of a heat map
 
 def heat_map(
@@ -481,7 +503,7 @@ def write_maps(
         with replacing(Path(folder) / f"{image_id}.png") as tmp:
             heat_map(picture, cam).save(tmp)
 
-# %% ../nbs/24f_classifier.ipynb #9552ec98
+# %% ../nbs/24f_classifier.ipynb #94c8d32e
 def _describe_certainty(certainty):
     "What the probabilities and the sets are worth."
     if certainty is None:
@@ -525,17 +547,3 @@ def _describe_seen(count):
         return []
     return [f"WARNING: {count:,} of these pictures were in the model's training; what it says of "
             "them is memory"]
-
-def describe_problems(
-    answers: pd.DataFrame,  # from `Classifier.predict`
-    problems: list = (),  # of `Problem`: files that weren't asked about
-    most: int = 10,  # that are named
-) -> list:  # of lines; empty: every picture has its answer
-    "Which pictures have no answer, and why."
-    found = [*map(str, problems), *answers.problem[answers.problem != ""]]
-    if not found:
-        return []
-    count = int((answers.problem != "").sum()) + sum(problem.count for problem in problems)
-    lines = [f"{count:,} pictures have no answer:", *(f"- {text}" for text in found[:most])]
-    more = len(found) - most
-    return [*lines, f"- … and {more:,} more"] if more > 0 else lines

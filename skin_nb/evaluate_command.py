@@ -565,12 +565,13 @@ def _unlabelled_table(arguments, folder, info):
 def _answer(arguments):
     model, info, folder, out = _open(arguments)
     with quiet_import():
-        from skin_nb.classifier import Classifier, describe_answers
+        from skin_nb.classifier import (
+            Classifier, answer_pictures, describe_answers, list_asked)
     with notes_for_people():
         table = _unlabelled_table(arguments, folder, info)
         home = _home_table(arguments)
         classifier = Classifier.load(model)
-        answers = classifier.predict(folder)
+        answers = answer_pictures(classifier, list_asked(folder))
         away = _compare_home(home, model, table)
     set_evaluation_aside(out)
     with replacing(out / "answers.csv") as tmp:
@@ -578,22 +579,18 @@ def _answer(arguments):
     seen = answers.seen.value_counts().to_dict() if "seen" in answers else None
     record = dict(model=str(model), data=str(folder), seen=seen, metrics=None)
     write_json(out / "metrics.json", {**record, **away})
-    _print_lines([*describe_answers(classifier, answers), *table.attrs["passed_over"]])
+    print("\n".join(map(printable, describe_answers(classifier, answers))))
     _print_away(away)
     print(printable(f"answers.csv in {out}"))
     print(NO_DIAGNOSIS)
     return report_problems(answers)
 
-def _print_lines(lines):
-    print("\n".join(map(printable, lines)))
-
 def report_problems(
     answers,  # DataFrame from `Classifier.predict`
-    problems: list = (),  # of `Problem`: files that weren't asked about
 ) -> int:  # exit code; 1: some pictures have no answer
     "Name on the error stream what couldn't be read."
     from skin_nb.classifier import describe_problems
-    lines = describe_problems(answers, problems)
+    lines = describe_problems(answers)
     for line in lines:
         print(printable(line), file=sys.stderr)
     return 1 if lines else 0

@@ -84,7 +84,7 @@ def _require_room(option, folder):
         refuse_argument(option, f"{there}, which is no folder to write to", "a place to write to",
                         "Choose another place.")
 
-# %% ../nbs/28_predict.ipynb #e2e5b145
+# %% ../nbs/28_predict.ipynb #f3e9977a
 def _list(arguments, out):
     "The pictures that are asked about; a `DataError` where they are too many to print."
     from skin_nb.classifier import list_asked
@@ -96,30 +96,31 @@ def _list(arguments, out):
     return asked
 
 def _ask(arguments, out, maps):
-    "The classifier, what it was asked about, and its answers."
+    "The classifier and its answers."
     with quiet_import():
         from skin_nb.classifier import Classifier, answer_pictures, read_metadata
     with notes_for_people():
         asked = _list(arguments, out)
         metadata = read_metadata(arguments.metadata) if arguments.metadata else None
-        classifier = Classifier.load(absolute_path("--model", arguments.model))
-        return classifier, asked, answer_pictures(classifier, asked, metadata, maps)
+        absolute_path("--model", arguments.model)
+        classifier = Classifier.load(Path(arguments.model).expanduser())
+        return classifier, answer_pictures(classifier, asked, metadata, maps)
 
 def _predict(arguments):
     maps = _new_folder(arguments.gradcam, arguments.images)
     out = _new_file(arguments.out)
-    classifier, asked, answers = _ask(arguments, out, maps)
+    classifier, answers = _ask(arguments, out, maps)
     if out:
         with replacing(out) as tmp:
             answers.to_csv(tmp, index=False)
     else:
         _print_answers(classifier.task, answers)
-    _print_notes(classifier, asked, answers)
+    _print_notes(classifier, answers)
     _print_places(out, maps)
     print(NO_DIAGNOSIS)
-    return report_problems(answers, asked.problems)
+    return report_problems(answers)
 
-# %% ../nbs/28_predict.ipynb #913383fc
+# %% ../nbs/28_predict.ipynb #4c2c4748
 def _print_answers(task, answers):
     "Print a line a picture."
     read = answers[answers.problem == ""]
@@ -130,10 +131,9 @@ def _print_answers(task, answers):
             shown[column] = read[column]
     print("\n".join(map(printable, shown.to_string(index=False).splitlines())) + "\n")
 
-def _print_notes(classifier, asked, answers):
+def _print_notes(classifier, answers):
     from skin_nb.classifier import describe_answers
-    lines = [*describe_answers(classifier, answers), *asked.passed_over]
-    print("\n".join(map(printable, lines)))
+    print("\n".join(map(printable, describe_answers(classifier, answers))))
 
 def _print_places(out, maps):
     places = {"answers": out, "heat maps": maps}

@@ -136,7 +136,7 @@ def test_a_folder_of_all_kinds(model, photos, tmp_path, capsys, monkeypatch):
     assert predict_command(asked) == 1
     said = capsys.readouterr()
     assert "4 pictures: " in said.out and "calibrated" in said.out and "notes.txt" in said.out
-    assert "2 pictures have no answer" in said.err
+    assert "pictures without an answer: 2" in said.err
     assert "broken.jpg" in said.err and "phone.heic" in said.err
     found = pd.read_csv(out).fillna("")
     assert list(found.image_id) == ["a/mole", "b/deep/er", "b/mole", "broken", "wide"]
