@@ -458,7 +458,7 @@ def answer_pictures(
     answers.attrs.update(notes=[*told, *asked.passed_over], problems=asked.problems)
     return answers
 
-# %% ../nbs/24f_classifier.ipynb #243eeae0
+# %% ../nbs/24f_classifier.ipynb #1b6dd370
 def describe_problems(
     answers: pd.DataFrame,  # from `Classifier.predict`
     most: int = 10,  # that are named
@@ -469,7 +469,7 @@ def describe_problems(
     if not found:
         return []
     count = int((answers.problem != "").sum()) + sum(problem.count for problem in problems)
-    lines = [f"{count:,} pictures have no answer:", *(f"- {text}" for text in found[:most])]
+    lines = [f"pictures without an answer: {count:,}", *(f"- {text}" for text in found[:most])]
     more = len(found) - most
     return [*lines, f"- … and {more:,} more"] if more > 0 else lines
 
