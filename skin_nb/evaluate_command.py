@@ -25,7 +25,7 @@ from .terminal import exit_code, explain_os_error, notes_for_people
 
 # %% ../nbs/25c_evaluate.ipynb #60650781
 EVALUATE_OPTIONS = {
-    "model": dict(required=True, metavar="FILE", help="model.keras of a run"),
+    "model": dict(required=True, metavar="FILE", help="model.keras of a run, or an ensemble"),
     "data": dict(required=True, metavar="DIR", help='labelled folder, or "sample"'),
     **READING_OPTIONS,
     "unlabelled": dict(
@@ -134,7 +134,7 @@ def set_evaluation_aside(
 
 # %% ../nbs/25c_evaluate.ipynb #a41a30f1
 def read_for_model(
-    info: dict,  # from `read_model_info`
+    info: dict,  # from `read_any_info`
     found,  # `FoundData`
 ) -> tuple:  # (table with the model's task, Series class -> rows left out)
     "A labelled folder as a saved model sees it: all of it is its test part."
@@ -254,10 +254,10 @@ def _warn_of_seen(counts):
 # %% ../nbs/25c_evaluate.ipynb #4c55eb2f
 def _open(arguments):
     "The model's file, what it says of itself, the folder (None: the sample), where results go."
-    from skin_nb.model_files import read_model_info
+    from skin_nb.ensemble_files import read_any_info
     absolute_path("--model", arguments.model)
     model = Path(arguments.model).expanduser()
-    info = read_model_info(model)
+    info = read_any_info(model)
     folder = None if arguments.data == "sample" else absolute_path("--data", arguments.data)
     return model, info, folder, results_folder(arguments.out, model, folder)
 
@@ -310,17 +310,11 @@ def quiet_import():
             os.close(before)
 
 def _ask(model, table):
-    "A model's probabilities, and which of the pictures it has seen (None: it doesn't know)."
+    "A file's probabilities, and which of the pictures it has seen (None: it doesn't know)."
     with quiet_import():
-        from skin_nb.training import load_model, model_side, predict_table
-        loaded = load_model(model)
-    from skin_nb.model_files import compare_seen, read_seen
-    from skin_nb.pictures import decode_images
-    images = decode_images(table, model_side(*loaded))
-    p = predict_table(model, loaded, table, images)
-    known = read_seen(model)
-    seen = None if known is None else compare_seen(known, table, images)
-    return p, seen
+        from skin_nb.ensemble_files import load_any, predict_any, seen_by_any
+        loaded = load_any(model)
+    return predict_any(loaded, table), seen_by_any(loaded, table)
 
 # %% ../nbs/25c_evaluate.ipynb #75b5124c
 def _not_seen(seen):
@@ -453,8 +447,9 @@ def _evenly(table):
 def _look_at(model, table):
     "Measures and features of some pictures of a place, and their groups."
     with quiet_import():
-        from skin_nb.training import load_model, model_side
-        loaded = load_model(model)
+        from skin_nb.ensemble_files import load_any
+        from skin_nb.training import model_side
+        loaded = load_any(model).members[0].loaded  # of an ensemble the first looks at both places
     from skin_nb.pictures import decode_images
     from skin_nb.certainty import last_features
     from skin_nb.shift import picture_measures

@@ -7,8 +7,8 @@ __all__ = ['BLOCK', 'CLASS_SCORES', 'MATRIX_SCORES', 'RANKING_SCORES', 'SUBMISSI
            'bootstrap_weights', 'bootstrap_scores', 'weighted_confusion', 'ranking_scores', 'confidence_bins',
            'calibration_error', 'brier_score', 'specific_threshold', 'sensitive_threshold', 'melanoma_class',
            'diseases', 'disease_score', 'Alarm', 'choose_alarm', 'alarm_scores', 'choose_alarms', 'weighted_scores',
-           'score_intervals', 'evaluate', 'score_table', 'paired_difference', 'average_lesions', 'average_predictions',
-           'choose_shares', 'write_submission', 'class_report', 'compare_published']
+           'score_intervals', 'evaluate', 'score_table', 'paired_difference', 'average_lesions', 'align_predictions',
+           'average_predictions', 'choose_shares', 'write_submission', 'class_report', 'compare_published']
 
 # %% ../nbs/22_evaluation.ipynb #61828fd3
 from dataclasses import dataclass
@@ -619,6 +619,16 @@ def _aligned(table, first, number):
         _refuse(f"other classes in table {number}", "one dx per image", "Correct dx.")
     return own[task.p_columns].to_numpy(float)
 
+def align_predictions(
+    tables: list,  # predictions of one model or more, about the same rows
+) -> tuple:  # (the first table, checked; probabilities of all (tables, n, C), in its order)
+    "Rows are matched by image, part and fold, never by position; a `DataError` where they differ."
+    if not len(tables):
+        _refuse("no table", "predictions of one model or more", "Name a model.")
+    first = check_predictions(tables[0])
+    members = [_aligned(table, first, k + 1) for k, table in enumerate(tables)]
+    return first, np.stack(members)
+
 def average_predictions(
     tables: list,  # predictions of two models or more, about the same rows
     weights=None,  # one a table, not negative; None: all alike
@@ -632,8 +642,7 @@ def average_predictions(
                 "a weight for each of one table or more, in sum above 0", "Correct the weights.")
     if weights.min() < 0:
         _refuse(f"the weight {weights.min():g}", "weights of 0 or more", "Correct the weights.")
-    first = check_predictions(tables[0])
-    members = [_aligned(table, first, k + 1) for k, table in enumerate(tables)]
+    first, members = align_predictions(tables)
     mean = np.average(members, axis=0, weights=weights)
     columns = dict(zip(task_of(first).p_columns, mean.T))
     return with_task(first.assign(**columns), task_of(first))

@@ -88,6 +88,8 @@ def _check_members(path, archive):
     missing = [name for name in (*KERAS_MEMBERS, "skin_nb.json") if name not in names]
     if missing:
         raise unusable_model(path, f"a file without {', '.join(missing)}")
+    if min(member.header_offset for member in archive.infolist()) > 0:
+        raise unusable_model(path, "a part of another archive, which was cut short")
     for name in names:
         size = archive.getinfo(name).file_size
         limit = TEXT_LIMIT if name.endswith(".json") else model_limit()
