@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .core import DataError, Problem, content_key, replacing, require_file
-from .ensembles import METHODS, Combination, combine, combine_answers, fit_combination
+from .ensembles import BLENDS, Combination, combine, combine_answers, fit_combination
 from .model_files import (
     HOW_SEEN, TEXT_LIMIT, compare_seen, model_limit, read_model_info, read_seen, too_large)
 from .pictures import decode_images
@@ -121,7 +121,7 @@ def _check_record(record):
     task_from_dict(record["task"])
     named = all({"name", "file", "sha256"} <= set(member) for member in record["members"])
     counted = len(record["members"]) == len(combination.weights) > 0
-    if record["format"] != 1 or combination.method not in METHODS or not (named and counted):
+    if record["format"] != 1 or combination.method not in BLENDS or not (named and counted):
         raise ValueError("a record of another kind")
 
 def read_any_info(
@@ -238,7 +238,7 @@ def _first_fold(predictions):
 def ensemble_of_runs(
     runs: dict,  # name -> folder with model.keras and predictions.csv, of the same fold
     out: str | Path,  # folder for model.ensemble and predictions.csv
-    method: str = "mean",  # one of `METHODS`
+    method: str = "mean",  # one of `BLENDS`
     note: str = "",  # stored with it
 ) -> Path:  # of the ensemble
     "Join the first fold of some runs, by what their validation parts say."

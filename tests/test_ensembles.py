@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from skin_nb.core import DataError
 from skin_nb.ensembles import (
-    METHODS, Combination, best_member, combine, combine_answers, combine_folds, diversity_table,
+    BLENDS, Combination, best_member, combine, combine_answers, combine_folds, diversity_table,
     fit_combination, side_by_side)
 from skin_nb.predictions import invent_predictions
 from skin_nb.tasks import HAM10000, MELANOMA, with_task
@@ -34,14 +34,14 @@ def probabilities(table):
     return table[[c for c in table if c.startswith("p_")]].to_numpy()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BLENDS)
 def test_every_method_answers_with_probabilities(tables, method):
     p = probabilities(combine(fit_combination(tables, method), tables))
     assert np.isfinite(p).all() and (p >= 0).all()
     assert np.abs(p.sum(1) - 1).max() < 1e-6
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BLENDS)
 def test_the_test_part_decides_nothing(tables, method):
     "Labels and answers of the test part are drawn by lot: weights, stacks, temperatures stay."
     poisoned = {}
@@ -56,7 +56,7 @@ def test_the_test_part_decides_nothing(tables, method):
     assert best_member(poisoned) == best_member(tables)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BLENDS)
 def test_rows_are_matched_by_name(tables, method):
     name, table = list(tables.items())[1]
     shuffled = {**tables, name: table.sample(frac=1, random_state=0)}
@@ -103,7 +103,7 @@ def test_greedy_is_no_worse_than_the_best_member_where_it_chose(tables):
 
 def test_every_row_is_answered_for_itself(tables):
     "A picture's answer doesn't depend on what else is asked, ranks included."
-    for method in METHODS:
+    for method in BLENDS:
         fitted = fit_combination(tables, method)
         one = {name: t.iloc[[3]] for name, t in tables.items()}
         whole = probabilities(combine(fitted, tables))[3]
