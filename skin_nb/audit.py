@@ -10,7 +10,7 @@ __all__ = ['DEALS', 'NEED_MORE', 'HASH_SIDE', 'LEAST_OF_CLASS', 'SEEN_AS', 'WITH
            'verdict', 'describe_audit', 'audit_page', 'audit_parser', 'audit_command', 'new_folder', 'audit_record',
            'write_audit']
 
-# %% ../nbs/57_audit.ipynb #18c210ec
+# %% ../nbs/57_audit.ipynb #3ab8107b
 import argparse
 import os
 import textwrap
@@ -22,7 +22,7 @@ import pandas as pd
 from .arguments import absolute_path, refuse_argument
 from .calibration import describe_subgroups, patient_groups, plot_subgroups, subgroup_table
 from .commands import READING_OPTIONS, add_options, find_data
-from .core import page_text, printable, write_json
+from .core import printable, write_json
 from .decisions import operating_points, plot_thresholds, threshold_curve
 from .evaluation import evaluate, score_table
 from .figures import (
@@ -37,9 +37,9 @@ from .pixels import AGREE, near_duplicates, perceptual_hashes
 from .predictions import write_predictions
 from .preparation import lesion_clusters
 from .signs import (
-    BY_IMAGE, DULL, FOUND, HEADLINE, ORDER, PAIRING, REPEATED, STRENGTHS, Sign, answer_signs,
+    BY_IMAGE, DULL, FOUND, HEADLINE, ORDER, PAIRING, STRENGTHS, Sign, answer_signs,
     sign_of_balancing, sign_of_parted_lesions, sign_of_repeats, signs_found)
-from .tasks import task_of, with_task
+from .tasks import task_of
 from .terminal import Progress, exit_code, notes_for_people
 
 # %% ../nbs/57_audit.ipynb #ca7bc078
@@ -367,16 +367,21 @@ def _look_for_overlap(predictions, table, training, hashes, n_boot):
     overlap = find_overlap(predictions, table, trained, unknown, pairs)
     return overlap, value_of_memory(predictions, table, overlap.seen, n_boot)
 
-# %% ../nbs/57_audit.ipynb #dcf2ec2c
+# %% ../nbs/57_audit.ipynb #5acccded
 def coverage_lines(
     audit: Audit,
 ) -> list:  # of text
     "What was read, what was judged and what wasn't."
-    c = audit.coverage
     task = task_of(audit.predictions)
-    noun = f"{task.group_name}s"
-    lines = [*audit.foreign.notes, f"Judged: {c.judged:,} pictures of "
-             f"{audit.predictions[task.group].nunique():,} {noun}, classes {', '.join(task.classes)}."]
+    groups = f"{audit.predictions[task.group].nunique():,} {task.group_name}s"
+    judged = (f"Judged: {audit.coverage.judged:,} pictures of {groups}, classes "
+              f"{', '.join(task.classes)}.")
+    return [*audit.foreign.notes, judged, *_left_lines(audit.coverage), *_training_lines(audit),
+            *_lesion_lines(audit)]
+
+def _left_lines(c):
+    "What was not judged, and what was averaged."
+    lines = []
     if c.unlabelled:
         lines.append(f"{len(c.unlabelled):,} rows name no picture of the data, such as "
                      f"{', '.join(c.unlabelled[:3])}: not judged.")
@@ -385,7 +390,7 @@ def coverage_lines(
     if c.repeated:
         lines.append(f"{c.repeated:,} rows repeat a picture ({c.several:,} pictures): their "
                      "answers are averaged, and each picture counts once.")
-    return lines + _training_lines(audit) + _lesion_lines(audit)
+    return lines
 
 def _training_lines(audit):
     "What is known of the training part."
@@ -496,7 +501,7 @@ def _count(n):
 def _row_spans(table):
     return [_span(row, "balanced_accuracy") for _, row in table.iterrows()]
 
-# %% ../nbs/57_audit.ipynb #be31de92
+# %% ../nbs/57_audit.ipynb #dadbcf2a
 def verdict(
     audit: Audit,
 ) -> str:
@@ -521,16 +526,20 @@ def describe_audit(
     audit: Audit,
 ) -> str:
     "The audit as text for a terminal."
-    signs = [_wrapped(sign) for sign in audit.signs if sign.strength in FOUND]
-    unseen = [s.mistake for s in audit.signs if s.strength == "can't be seen"]
-    blind = textwrap.fill("Can't be seen from predictions: " + "; ".join(unseen) + ".", 100)
     lines = [*coverage_lines(audit), *_block("Scores", score_rows(audit)),
              *_block("Classes", class_rows(audit).round(3)),
              *_block(f"Thresholds for {_disease(audit)}, chosen on these same pictures",
                      point_rows(audit)),
              *_block("What was seen in training", memory_rows(audit)),
-             "", verdict(audit), *signs, blind]
+             "", verdict(audit), *_sign_lines(audit)]
     return "\n".join(lines)
+
+def _sign_lines(audit):
+    "What was found, and what nobody can see."
+    signs = [_wrapped(sign) for sign in audit.signs if sign.strength in FOUND]
+    unseen = [s.mistake for s in audit.signs if s.strength == "can't be seen"]
+    blind = "Can't be seen from predictions: " + "; ".join(unseen) + "."
+    return [*signs, textwrap.fill(blind, 100)]
 
 # %% ../nbs/57_audit.ipynb #dbf1322f
 def _confusion_figure(audit):
@@ -563,7 +572,7 @@ def _threshold_parts(audit):
                          "predictive value against the threshold")
     return note, html_table(point_rows(audit)), figure
 
-# %% ../nbs/57_audit.ipynb #6a5e5149
+# %% ../nbs/57_audit.ipynb #9d152191
 def _group_parts(audit):
     "Subgroups in sentences, as a table and as a figure."
     if audit.groups.empty:
@@ -591,8 +600,14 @@ def audit_page(
     title: str = "Audit of predictions",
 ) -> str:  # a whole HTML document
     "The audit as a page."
+    kind = "warning" if audit.found else "note"
+    return html_page(title, [paragraph(verdict(audit), kind), paragraph(_NO_DEVICE)],
+                     [s for s in _sections(audit) if s.parts])
+
+def _sections(audit):
+    "All that a page may have; some have nothing to say."
     ranking = _ranking_figures(audit)
-    sections = [
+    return [
         Section("Which mistakes the numbers suggest", (html_table(sign_rows(audit)),)),
         Section("How the table was read", (bullet_list(coverage_lines(audit)),)),
         Section("Scores", (html_table(score_rows(audit)), _recall_figure(audit))),
@@ -601,9 +616,6 @@ def audit_page(
         Section("Groups of patients", _group_parts(audit)),
         Section("Training and test", _split_parts(audit)),
         Section("What the words mean", (bullet_list(_meanings()),))]
-    kind = "warning" if audit.found else "note"
-    return html_page(title, [paragraph(verdict(audit), kind), paragraph(_NO_DEVICE)],
-                     [s for s in sections if s.parts])
 
 _NO_DEVICE = ("Research only: an audit of predictions says nothing about the use of a model on "
               "patients.")
@@ -641,7 +653,7 @@ def audit_command(
     arguments = audit_parser().parse_args(argv)
     return exit_code(partial(_audit, arguments), arguments.debug)
 
-# %% ../nbs/57_audit.ipynb #2963d59c
+# %% ../nbs/57_audit.ipynb #b21df428
 def new_folder(
     out: str | None,  # --out
     predictions: Path,  # the table
@@ -664,23 +676,26 @@ def audit_record(
     audit: Audit,
 ) -> dict:  # plain values
     "The audit for a program."
-    overlap = None
-    if audit.overlap is not None:
-        overlap = {k: v for k, v in vars(audit.overlap).items() if k not in ("pairs", "seen")}
-        overlap["seen"] = int(audit.overlap.seen.sum())
-        overlap["pairs"] = None if audit.overlap.pairs is None else len(audit.overlap.pairs)
     return dict(found=audit.found, signs=[asdict(s) for s in audit.signs],
                 form=audit.foreign.form, notes=audit.foreign.notes,
                 coverage=asdict(audit.coverage), scores=_records(audit.scores),
                 metrics=audit.metrics, subgroups=_records(audit.groups),
-                operating_points=_records(audit.points), overlap=overlap,
+                operating_points=_records(audit.points),
+                overlap=_overlap_record(audit.overlap),
                 memory=_records(audit.memory))
+
+def _overlap_record(overlap):
+    "What stands on both sides, in numbers."
+    if overlap is None:
+        return None
+    pairs = None if overlap.pairs is None else len(overlap.pairs)
+    return vars(overlap) | dict(seen=int(overlap.seen.sum()), pairs=pairs)
 
 def _records(table):
     "The rows of a table without NaN."
     return table.astype(object).where(table.notna(), None).to_dict("records")
 
-# %% ../nbs/57_audit.ipynb #8f79fefb
+# %% ../nbs/57_audit.ipynb #719e3ca9
 def write_audit(
     audit: Audit,
     folder: str | Path,  # new or empty
@@ -692,15 +707,19 @@ def write_audit(
     return [write_page(folder / "audit.html", audit_page(audit, title)), folder / "audit.json",
             write_predictions(folder / "predictions.csv", audit.predictions)]
 
+def _training(train, table):
+    "The training pictures that --train names; None without it."
+    if train is None:
+        return None
+    return read_ids(absolute_path("--train", train), table.image_id)
+
 def _audit(arguments):
     file = absolute_path("--predictions", arguments.predictions)
     folder = new_folder(arguments.out, file)
     with notes_for_people():
         table = find_data(arguments.data, layout=arguments.layout, part=arguments.part).table
         foreign = read_foreign(file, table, arguments.scale)
-        training = None
-        if arguments.train:
-            training = read_ids(absolute_path("--train", arguments.train), table.image_id)
+        training = _training(arguments.train, table)
         audit = audit_predictions(foreign, table, training, not arguments.quick)
     written = write_audit(audit, folder, f"Audit of {file.name}")
     for line in describe_audit(audit).split("\n"):

@@ -7,14 +7,14 @@ __all__ = ['OUTSIDE', 'SCALES', 'ROUNDED', 'FORMS', 'MELANOMA_COLUMNS', 'POSITIV
            'recognise_scale', 'to_probabilities', 'PictureNames', 'picture_column', 'Foreign', 'read_foreign',
            'Coverage', 'judge_foreign', 'read_ids']
 
-# %% ../nbs/14a_foreign_predictions.ipynb #5e378e8e
+# %% ../nbs/14a_foreign_predictions.ipynb #9a040333
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .core import DataError, Problem
+from .core import DataError
 from .folders import look_through, picture_name
 from .own_data import USUAL_CLASSES
 from .predictions import prediction_columns, predictions_table
@@ -135,7 +135,7 @@ def _check_scale(file, values, scale):
                + (f", which are {known}" if known else ""), f"{scale}: {SCALES[scale]}",
                "Leave out --scale, or say what they are.")
 
-# %% ../nbs/14a_foreign_predictions.ipynb #ff48fa26
+# %% ../nbs/14a_foreign_predictions.ipynb #c41f2d42
 def _softmax(values):
     raised = np.exp(values - values.max(1, keepdims=True))
     return raised / raised.sum(1, keepdims=True)
@@ -156,13 +156,21 @@ def to_probabilities(
     if scale is None:
         _refuse_scale(file, values)
     if scale == "logits":
-        alone = values.shape[1] == 1
-        return _softmax(np.hstack([0 * values, values]) if alone else values), scale
+        return _from_logits(values), scale
     p = _with_rest(values / 100 if scale == "percent" else values)
+    return _summing_to_one(file, p), scale
+
+def _from_logits(values):
+    "Softmax, of a single column the sigmoid with what is left."
+    alone = values.shape[1] == 1
+    return _softmax(np.hstack([0 * values, values]) if alone else values)
+
+def _summing_to_one(file, p):
+    "Scores over their sums."
     total = p.sum(1, keepdims=True)
     if (total <= 0).any():
         refuse(file, None, "a row of zeros", "a score above 0 in every row", "Correct the row.")
-    return p / total, scale
+    return p / total
 
 # %% ../nbs/14a_foreign_predictions.ipynb #2a799e8e
 _ENDING = re.compile(r"\.(jpe?g|png|bmp|tiff?|webp|dcm)$", re.I)
@@ -214,7 +222,7 @@ def picture_column(
                "Is it the right data folder? Name the pictures as there.")
     return best
 
-# %% ../nbs/14a_foreign_predictions.ipynb #472f359c
+# %% ../nbs/14a_foreign_predictions.ipynb #670b0ad3
 FORMS = {  # what a table may be
     "wide": "a column a class",
     "one-hot": "a column a class, each row zeros and a single 1: no probabilities",
@@ -226,7 +234,7 @@ FORMS = {  # what a table may be
 @dataclass(frozen=True)
 class Foreign:
     "What a table of somebody else's answers says."
-    answers: pd.DataFrame  # image_id (as the data set has it, or None), p_<class>, claimed, `LINE`
+    answers: pd.DataFrame  # image_id (as the data set has it, or None), p_<class>, cell, claimed
     form: str  # of FORMS
     notes: tuple  # what was recognised, a sentence each
 
@@ -235,7 +243,7 @@ class Foreign:
         "Whether there is more than the likeliest class."
         return "no probabilities" not in FORMS[self.form]
 
-# %% ../nbs/14a_foreign_predictions.ipynb #10f17730
+# %% ../nbs/14a_foreign_predictions.ipynb #63a2b4d5
 @dataclass(frozen=True)
 class _Source:
     "A table that is being read."
@@ -274,15 +282,19 @@ def _without_strangers(source, by_class):
     task = source.task
     p = by_class[list(task.classes)].to_numpy()
     extra = [c for c in by_class if c not in task.classes]
+    if not extra:
+        return p, ""
     total = p.sum(1, keepdims=True)
+    names = ", ".join(extra)
+    _refuse_strangers(source, total, names)
+    return p / total, (f"The data have no {names}: what the model gives it "
+                       f"({1 - total.mean():.1%} on average) is divided among the others.")
+
+def _refuse_strangers(source, total, names):
+    "A `DataError` where a row answers nothing that the data have."
     if (total <= 0).any():
-        refuse(source.file, None, f"a row that answers {', '.join(extra)} alone",
+        refuse(source.file, None, f"a row that answers {names} alone",
                "some probability for a class of the data", "Remove the row, or add the class.")
-    note = ""
-    if extra:
-        note = (f"The data have no {', '.join(extra)}: what the model gives it "
-                f"({1 - total.mean():.1%} on average) is divided among the others.")
-    return p / total, note
 
 # %% ../nbs/14a_foreign_predictions.ipynb #b0441ba6
 def _is_hard(p):
@@ -371,7 +383,7 @@ def _read_labels(source, column):
     p = np.eye(len(task.classes))[task.codes(called)]
     return p, task, "labels", (f"{column} is read as the answer.",)
 
-# %% ../nbs/14a_foreign_predictions.ipynb #65db9e8a
+# %% ../nbs/14a_foreign_predictions.ipynb #03e47b30
 def _long_columns(source):
     "The columns of classes and numbers of a table with several rows a picture; None: it is none."
     named = [c for c in source.others if _is_class_column(source, c)]
@@ -388,17 +400,21 @@ def _widen(source, named, number):
     cells = source.cells
     key = pd.DataFrame({"image": cells[source.images],
                         "name": [class_called(w, source.task) for w in cells[named]]})
-    twice = key.duplicated().to_numpy()
-    problems = complain(source.file, cells, twice, "a picture and class a second time",
-                        "each class once for a picture", "Remove the row.")
-    if problems:
-        raise DataError(*problems)
+    _refuse_twice(source, key)
     values = key.assign(cell=cells[number]).pivot(index="image", columns="name", values="cell")
     first = cells.groupby(source.images)[LINE].first()
     wide = values.fillna("0").rename_axis(columns=None)
     return wide.assign(**{LINE: first[wide.index]}).reset_index(names=source.images)
 
-# %% ../nbs/14a_foreign_predictions.ipynb #2deb3999
+def _refuse_twice(source, key):
+    "A `DataError` where a picture and class come again."
+    problems = complain(source.file, source.cells, key.duplicated().to_numpy(),
+                        "a picture and class a second time", "each class once for a picture",
+                        "Remove the row.")
+    if problems:
+        raise DataError(*problems)
+
+# %% ../nbs/14a_foreign_predictions.ipynb #10806f62
 def _tidy(file):
     "The cells of a table without the index that pandas writes, and what was left out."
     cells, problems = read_table(file)
@@ -426,11 +442,7 @@ def _read_form(source):
     single = _single_column(source)
     long = _long_columns(source)
     if long:
-        wide = _Source(source.file, _widen(source, *long), source.images, source.task,
-                       source.scale)
-        found = class_columns(source.file, wide.others, source.task)
-        p, task, _, notes = _read_wide(wide, found)
-        return wide, (p, task, "long", notes)
+        return _read_long(source, *long)
     if single:
         return source, _read_single(source, *single)
     answer = _answer_column(source)
@@ -438,18 +450,26 @@ def _read_form(source):
         return source, _read_labels(source, answer)
     return _refuse_form(source)
 
+def _read_long(source, named, number):
+    "A row for each picture and class."
+    wide = replace(source, cells=_widen(source, named, number))
+    found = class_columns(source.file, wide.others, source.task)
+    p, task, _, notes = _read_wide(wide, found)
+    return wide, (p, task, "long", notes)
+
 def _refuse_form(source):
     refuse(source.file, 1, f"the columns {', '.join(source.cells.columns.drop(LINE)[:12])}",
            "a column a class (p_mel, MEL), or image and target, or image, class and probability, "
            "or image and predicted", "Name the columns like this.")
 
-# %% ../nbs/14a_foreign_predictions.ipynb #c4be1c12
+# %% ../nbs/14a_foreign_predictions.ipynb #938e5fcc
 def _claimed(source):
     "What a table says that the truth is, row by row; empty where it doesn't say."
     told = (*_TRUTH, "diagnosis", "label")
     column = next((c for c in source.others if c.lower() in told), None)
-    if column is None or not _is_class_column(source, column):
-        return ""
+    is_told = column is not None and _is_class_column(source, column)
+    if not is_told or not class_columns(source.file, source.others, source.task):
+        return ""  # a label alone is the answer
     return [class_called(w, source.task) for w in source.cells[column]]
 
 def read_foreign(
@@ -464,14 +484,18 @@ def read_foreign(
     images = picture_column(file, cells, names)
     source = _Source(str(file), cells, images, task_of(table), scale)
     read, (p, task, form, notes) = _read_form(source)
-    answers = pd.DataFrame(p, columns=task.p_columns)
-    answers.insert(0, "image_id", [names.find(c) for c in read.cells[images]])
-    claimed = "" if form == "labels" else _claimed(read)
-    answers = answers.assign(cell=read.cells[images], claimed=claimed, **{LINE: read.cells[LINE]})
+    answers = _as_answers(read, p, task, names)
     said = (f"Form: {form} ({FORMS[form]}).", *index_note, *part_note, *notes)
-    return Foreign(with_task(answers, task), form, tuple(n for n in said if n))
+    return Foreign(answers, form, tuple(n for n in said if n))
 
-# %% ../nbs/14a_foreign_predictions.ipynb #a5f18ba5
+def _as_answers(source, p, task, names):
+    "The rows of a table with the pictures that they are about."
+    cell = source.cells[source.images]
+    answers = pd.DataFrame(p, columns=task.p_columns)
+    answers.insert(0, "image_id", [names.find(c) for c in cell])
+    return with_task(answers.assign(cell=cell, claimed=_claimed(source)), task)
+
+# %% ../nbs/14a_foreign_predictions.ipynb #c6a66330
 @dataclass(frozen=True)
 class Coverage:
     "How a table of answers and the labels fit together, in pictures."
@@ -490,33 +514,41 @@ def judge_foreign(
     task = task_of(foreign.answers)
     if task.name == MELANOMA.name and task_of(table).name != MELANOMA.name:
         table = as_melanoma(table)
-    answers = foreign.answers.dropna(subset="image_id")
-    once = answers.groupby("image_id", sort=False)[task.p_columns].mean()
+    once = foreign.answers.groupby("image_id", sort=False)[task.p_columns].mean()
     rows = pd.Series(range(len(table)), table.image_id)[once.index]
     parts = table.assign(split="test", fold=0)
     predictions = predictions_table(parts, once.to_numpy(), rows.to_numpy())
-    counts = answers.image_id.value_counts()
-    lost = tuple(foreign.answers.cell[foreign.answers.image_id.isna()])
-    return predictions, Coverage(len(foreign.answers), len(once), len(answers) - len(once),
-                                 int((counts > 1).sum()), lost, len(table) - len(once))
+    return predictions, _count_rows(foreign.answers, len(table))
 
-# %% ../nbs/14a_foreign_predictions.ipynb #081e591a
+def _count_rows(answers, labels):
+    "How answers and so many labels fit together."
+    counts = answers.image_id.value_counts()
+    lost = tuple(answers.cell[answers.image_id.isna()])
+    return Coverage(len(answers), len(counts), int(counts.sum()) - len(counts),
+                    int((counts > 1).sum()), lost, labels - len(counts))
+
+# %% ../nbs/14a_foreign_predictions.ipynb #a6f6a41e
 def _listed_ids(file, names):
     "The cells of a file that name pictures: its lines, or its best column."
     lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     if not lines:
         refuse(file, None, "an empty file", "ids of pictures", "Put them there, one a line.")
-    marks = separator(lines[0])
-    if marks not in lines[0]:
+    if separator(lines[0]) not in lines[0]:
         return lines if names.find(lines[0]) else lines[1:]
+    cells = _trained_rows(file)
+    return list(cells[picture_column(file, cells, names)])
+
+def _trained_rows(file):
+    "The rows of a table that are about training pictures: all, or those that say so."
     cells, _ = _tidy(file)
     column = column_named(cells.columns, "split")
-    if column:
-        cells = cells[cells[column].str.lower().isin(["train", "training"])]
-        if cells.empty:
-            refuse(file, None, f"no row with train in {column}", "some training pictures",
-                   "Correct the column, or remove it.")
-    return list(cells[picture_column(file, cells, names)])
+    if column is None:
+        return cells
+    kept = cells[cells[column].str.lower().isin(["train", "training"])]
+    if kept.empty:
+        refuse(file, None, f"no row with train in {column}", "some training pictures",
+               "Correct the column, or remove it.")
+    return kept
 
 def read_ids(
     path: str | Path,  # a CSV or text file, or a folder of pictures
@@ -524,13 +556,15 @@ def read_ids(
 ) -> tuple:  # (set of image ids of the data, number of others)
     "The training pictures that are named, and how many names the data don't know."
     names = PictureNames(ids)
-    if os.path.isdir(path):
-        listed = [p.place for p in look_through(path).pictures]
-    else:
-        listed = _listed_ids(path, names)
-    found = [names.find(cell) for cell in listed]
+    found = [names.find(cell) for cell in _named_in(path, names)]
     known = {image for image in found if image is not None}
     if not known:
-        raise DataError(Problem(str(path), None, f"{len(listed):,} names, none of the data",
-                                "ids of training pictures", "Is it the right list?"))
+        refuse(path, None, f"{len(found):,} names, none of the data", "ids of training pictures",
+               "Is it the right list?")
     return known, found.count(None)
+
+def _named_in(path, names):
+    "What a file or a folder names."
+    if os.path.isdir(path):
+        return [p.place for p in look_through(path).pictures]
+    return _listed_ids(path, names)

@@ -196,7 +196,7 @@ def _best_pairing(predictions, listed, classes):
     best = max(found, key=lambda name: found[name].value)
     return best, found[best]
 
-# %% ../nbs/22g_warning_signs.ipynb #f42b6d6a
+# %% ../nbs/22g_warning_signs.ipynb #495cfc5e
 def sign_of_pairing(
     predictions: pd.DataFrame,  # split test, rows in the order of the answers
     listed: np.ndarray | None = None,  # (n,) where the pictures stand in the data; None: as here
@@ -207,18 +207,24 @@ def sign_of_pairing(
     if not classes:
         return Sign(PAIRING, "can't be seen", f"no class has {LEAST_LESIONS} lesions")
     area = measure_effect(partial(_mean_area, y, p, classes), group)
-    at_chance = abs(area.value - .5) < 2 * area.error and area.value + 2 * area.error < .6
-    if not at_chance:
+    if not _is_chance(area):
         return Sign(PAIRING, "no sign", f"answers go with their pictures: mean AUC {area}")
     if listed is None:
         listed = np.arange(len(y))
+    return _explain_chance(predictions, listed, classes, area)
+
+def _is_chance(area):
+    "Whether an AUC is that of chance, and surely not much more."
+    return abs(area.value - .5) < 2 * area.error and area.value + 2 * area.error < .6
+
+def _explain_chance(predictions, listed, classes, area):
+    "What answers at chance come from, if an order of the ids tells."
     order, better = _best_pairing(predictions, listed, classes)
     if better.surely_above(.55):
         return Sign(PAIRING, "suggests", f"mean AUC {area}, which is chance; with the ids in the "
                     f"order {order} it is {better}")
-    return Sign(PAIRING, "consistent with", f"mean AUC {area} is chance, at a mean confidence of "
-                f"{p.max(1).mean():.2f}; no usual order of the ids explains it: other pictures, or "
-                "a model that has learnt nothing")
+    return Sign(PAIRING, "consistent with", f"mean AUC {area} is chance, and no usual order of the "
+                "ids explains it: other pictures, or a model that has learnt nothing")
 
 # %% ../nbs/22g_warning_signs.ipynb #f24074e0
 DULL = "1/255 before a network that rescales itself"
@@ -267,23 +273,25 @@ def sign_of_softmax(
     return Sign(TWICE, "suggests", f"no answer is above {p.max():.2f}, and undone once they are "
                 f"probabilities again, up to {edge.max():.2f}")
 
-# %% ../nbs/22g_warning_signs.ipynb #f32c97be
+# %% ../nbs/22g_warning_signs.ipynb #a1a42dba
 OVERSURE = "probabilities taken as they come"
+
+def _mean_effect(values, group):
+    "The mean of the rows with its standard error."
+    def mean(weights):
+        return values @ weights / weights.sum(0)
+    return measure_effect(mean, group)
 
 def sign_of_overconfidence(
     predictions: pd.DataFrame,  # split test
 ) -> Sign:
     "Whether a model is far surer than it is right."
     y, p, group = split_arrays(predictions)
-    gap = p.max(1) - (p.argmax(1) == y)
-
-    def mean_gap(weights):
-        return gap @ weights / weights.sum(0)
-    effect = measure_effect(mean_gap, group)
+    effect = _mean_effect(p.max(1) - (p.argmax(1) == y), group)
     found = f"mean confidence is {effect} above the share of right answers"
-    return Sign(OVERSURE, "suggests" if effect.surely_above(.1) else "no sign", found)
+    return Sign(OVERSURE, "suggests" if effect.surely_above(.05) else "no sign", found)
 
-# %% ../nbs/22g_warning_signs.ipynb #dc751ded
+# %% ../nbs/22g_warning_signs.ipynb #1aa3082e
 HEADLINE = "accuracy as the headline"
 SPARED = .15  # of the constant answer's errors, that a model has to spare
 
@@ -295,11 +303,7 @@ def sign_of_headline(
     y, p, group = split_arrays(predictions)
     guess = p.argmax(1)
     frequent = np.bincount(y).argmax()
-    gain = (guess == y).astype(float) - (y == frequent)
-
-    def mean_gain(weights):
-        return gain @ weights / weights.sum(0)
-    effect = measure_effect(mean_gain, group)
+    effect = _mean_effect((guess == y).astype(float) - (y == frequent), group)
     leans = (guess == frequent).mean() >= (y == frequent).mean()
     constant = f"the constant answer {task.classes[frequent]} ({(y == frequent).mean():.3f})"
     found = f"accuracy is {effect} above {constant}"
@@ -329,7 +333,7 @@ def sign_of_perfection(
     return Sign(PERFECT, "consistent with", f"all of {len(y):,} answers are right: are they the "
                 "labels, or was something given to the model that tells the label?")
 
-# %% ../nbs/22g_warning_signs.ipynb #62d5e0e7
+# %% ../nbs/22g_warning_signs.ipynb #d650d68c
 REPEATED = "pictures counted more than once"
 BALANCED = "a test part that was balanced"
 BY_IMAGE = "one lesion on both sides of the split"
@@ -369,19 +373,23 @@ def sign_of_parted_lesions(
     table: pd.DataFrame,  # all labels of the data
 ) -> Sign:
     "Whether lesions were torn apart, some pictures tested and some not."
-    group = task_of(table).group
-    is_tested = table.image_id.isin(predictions.image_id)
-    by_lesion = is_tested.groupby(table[group])
-    tested = by_lesion.sum()
-    several = (by_lesion.size() > 1) & (tested > 0)
-    torn = several & (tested < by_lesion.size())
+    several, torn, one_each = _torn_lesions(predictions, table)
     noun = f"{task_of(table).group_name}s"
-    found = f"of {several.sum():,} tested {noun} with several pictures {torn.sum():,} are torn apart"
-    one_each = tested.max() <= 1 and is_tested.sum() > .8 * (tested >= 0).sum()
-    if torn.sum() <= max(.1 * several.sum(), 5) or one_each:
+    found = f"of {several:,} tested {noun} with several pictures {torn:,} are torn apart"
+    if torn <= max(.1 * several, 5) or one_each:
         return Sign(BY_IMAGE, "no sign", found)
     return Sign(BY_IMAGE, "consistent with", f"{found}: a split by image? The list of training "
                 "pictures (--train) would tell")
+
+def _torn_lesions(predictions, table):
+    "Tested lesions with several pictures, those torn apart, and whether each lesion has one test."
+    is_tested = table.image_id.isin(predictions.image_id)
+    by_lesion = is_tested.groupby(table[task_of(table).group])
+    tested = by_lesion.sum()
+    several = (by_lesion.size() > 1) & (tested > 0)
+    torn = several & (tested < by_lesion.size())
+    one_each = tested.max() <= 1 and is_tested.sum() > .8 * len(tested)
+    return several.sum(), torn.sum(), one_each
 
 # %% ../nbs/22g_warning_signs.ipynb #6ea328ff
 SIGNS = {ORDER: sign_of_order, PAIRING: sign_of_pairing, DULL: sign_of_dullness,
@@ -423,7 +431,7 @@ def signs_found(
     "The mistakes that are shown, suggested or consistent with the numbers."
     return [s.mistake for s in signs if s.strength in FOUND]
 
-# %% ../nbs/22g_warning_signs.ipynb #07348e5b
+# %% ../nbs/22g_warning_signs.ipynb #934eceb3
 HONEST = {  # name -> arguments of `invent_predictions`
     "usual": dict(lesions=1000),
     "small": dict(lesions=150),
@@ -462,5 +470,5 @@ def plant_mistakes(
             DULL: answering(.002 * p + .998 * p.mean(0)),
             HEADLINE: answering(constant),
             TWICE: answering(raised / raised.sum(1, keepdims=True)),
-            OVERSURE: answering(sharp[:, :]),
+            OVERSURE: answering(sharp),
             PERFECT: answering(np.eye(p.shape[1])[y])}

@@ -1,0 +1,321 @@
+"Somebody else's predictions: what is read, what is refused, which mistakes are seen, and the page."
+import json
+import re
+from html.parser import HTMLParser
+import numpy as np
+import pandas as pd
+import pytest
+from skin_nb.audit import audit_command, audit_page, audit_predictions
+from skin_nb.core import DataError
+from skin_nb.evaluation import split_arrays
+from skin_nb.foreign import judge_foreign, read_foreign, read_ids
+from skin_nb.predictions import invent_predictions
+from skin_nb.signs import (
+    BALANCED, BY_IMAGE, HONEST, PERFECT, REPEATED, answer_signs, plant_mistakes, signs_found)
+from skin_nb.tasks import HAM10000, MELANOMA, with_task
+
+ISIC = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
+P = HAM10000.p_columns
+
+
+@pytest.fixture(scope="module")
+def truth():
+    "Predictions of an honest model that doesn't exist."
+    return invent_predictions(lesions=500, seed=4)
+
+
+@pytest.fixture(scope="module")
+def labels(truth):
+    "The labels alone, with something known of the patients."
+    table = truth[["image_id", "lesion_id", "dx"]].copy()
+    table["sex"] = np.where(np.arange(len(table)) % 2, "female", "male")
+    table["age"] = 40. + np.arange(len(table)) % 5 * 10
+    return with_task(table, HAM10000)
+
+
+@pytest.fixture
+def read(tmp_path, labels):
+    "What is read of a table that was written as CSV."
+    def of(table, scale=None, labels=labels, **how):
+        table.to_csv(tmp_path / "a.csv", **{"index": False, **how})
+        return read_foreign(tmp_path / "a.csv", labels, scale)
+    return of
+
+
+def challenge(truth):
+    "The form of ISIC 2018 task 3."
+    columns = {f"p_{c.lower()}": c for c in ISIC}
+    table = truth[["image_id", *columns]].rename(columns={"image_id": "image", **columns})
+    return table
+
+
+def long_form(truth):
+    return challenge(truth).melt("image", var_name="class", value_name="probability")
+
+
+def paths(truth):
+    return challenge(truth).assign(image="some/where/" + truth.image_id + ".JPG")
+
+
+def per_cent(truth):
+    return challenge(truth).set_index("image").mul(100).round(3).reset_index()
+
+
+def synonyms(truth):
+    names = dict(NV="Nevus", MEL="prob_melanoma", AKIEC="actinic keratoses", BCC="bcc_pred")
+    return challenge(truth).rename(columns=names)
+
+
+def indexed(truth):
+    return truth[P].set_index(truth.image_id.rename(None)).reset_index(names="")
+
+
+def counted(truth):
+    return challenge(truth).reset_index(names="Unnamed: 0")
+
+
+@pytest.mark.parametrize("form", [challenge, long_form, paths, per_cent, synonyms, indexed, counted,
+                                  lambda t: t], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("sep, decimal", [(",", "."), (";", ",")])
+def test_forms_say_the_same(form, sep, decimal, truth, labels, read):
+    foreign = read(form(truth), sep=sep, decimal=decimal)
+    predictions, coverage = judge_foreign(foreign, labels)
+    found = predictions.set_index("image_id").loc[truth.image_id, P].to_numpy()
+    assert np.abs(found - truth[P].to_numpy()).max() < 1e-4
+    assert foreign.has_probabilities and coverage.judged == len(truth)
+
+
+def test_answers_without_probabilities(truth, labels, read):
+    best = np.array(ISIC)[challenge(truth)[ISIC].to_numpy().argmax(1)]
+    hard = pd.DataFrame((best[:, None] == np.array(ISIC)).astype(int), columns=ISIC)
+    hard.insert(0, "image", truth.image_id)
+    named = truth[["image_id"]].assign(predicted=best, confidence=.9)
+    tables = [judge_foreign(read(t), labels)[0] for t in (hard, named)]
+    assert tables[0][P].equals(tables[1][P])
+    foreign = read(named)
+    assert not foreign.has_probabilities
+    audit = audit_predictions(foreign, labels, n_boot=20)
+    assert not audit.scores.score.str.contains("auc|brier|ece|_at_").any()
+    assert "reliab" not in audit_page(audit).lower() and audit.points.empty
+
+
+def test_one_column_is_melanoma_against_the_rest(truth, labels, read):
+    table = pd.DataFrame(dict(image_name=truth.image_id, target=truth.p_mel))
+    foreign = read(table)
+    predictions, _ = judge_foreign(foreign, labels)
+    assert set(predictions.dx) == {"other", "mel"}
+    assert np.allclose(predictions.p_mel, truth.p_mel)
+    assert any("target is read as" in note for note in foreign.notes)
+
+
+def test_many_classes_for_a_question_of_two(truth, labels, read):
+    from skin_nb.tasks import as_melanoma
+    foreign = read(challenge(truth), labels=as_melanoma(labels))
+    assert np.allclose(foreign.answers.p_mel, truth.p_mel)
+
+
+def test_a_class_that_the_data_lack(truth, labels, read):
+    table = challenge(truth)
+    table[ISIC] *= .9
+    foreign = read(table.assign(SCC=.1))
+    assert np.allclose(foreign.answers[P], truth[P]) and "no scc" in " ".join(foreign.notes)
+
+
+def logits(truth):
+    return challenge(truth).set_index("image").map(np.log).reset_index()
+
+
+REFUSED = {
+    "--scale logits": logits,
+    "--scale independent": lambda t: challenge(t).assign(NV=.9),
+    "by position": lambda t: challenge(t).set_axis(["image", *map(str, range(7))], axis=1),
+    "no column for df": lambda t: challenge(t).drop(columns="DF"),
+    "both about mel": lambda t: challenge(t).assign(melanoma=.5),
+    "NV = x": lambda t: challenge(t).astype({"NV": str}).assign(NV="x"),
+    "NV = nan": lambda t: challenge(t).assign(NV="nan"),
+    "none of them a picture": lambda t: challenge(t).assign(image="x"),
+    "Call it predicted": lambda t: t[["image_id"]].assign(one=t.dx, two=t.dx),
+    "a column a class": lambda t: t[["image_id", "dx"]],  # the truth is no answer
+    "a second time": lambda t: pd.concat([long_form(t), long_form(t).head(2)]),
+    "row of zeros": lambda t: challenge(t).set_index("image").mul(0).reset_index()}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_refused(said, truth, read):
+    scale = "independent" if "zeros" in said else None
+    with pytest.raises(DataError, match=re.escape(said)):
+        read(REFUSED[said](truth), scale)
+
+
+def test_scales_are_stated_truly(truth, read):
+    assert np.allclose(read(logits(truth), "logits").answers[P], truth[P])
+    for scale in ("logits", "percent"):
+        with pytest.raises(DataError, match="which are probabilities"):
+            read(challenge(truth), scale)
+
+
+def test_repeated_and_unknown_pictures_are_counted(truth, labels, read):
+    table = challenge(truth)
+    table = pd.concat([table.head(300), table.head(20), table.head(1).assign(image="new")])
+    foreign = read(table)
+    predictions, coverage = judge_foreign(foreign, labels)
+    assert (coverage.judged, coverage.repeated, coverage.unlabelled) == (300, 20, ("new",))
+    assert coverage.unanswered == len(labels) - 300
+    audit = audit_predictions(foreign, labels, n_boot=20)
+    assert REPEATED in audit.found
+
+
+def test_training_lists(tmp_path, labels):
+    ids = labels.image_id[:5]
+    (tmp_path / "a.txt").write_text("\n".join(ids) + "\nelse\n")
+    labels.assign(split=np.where(labels.image_id.isin(ids), "train", "test")).to_csv(
+        tmp_path / "b.csv")
+    (tmp_path / "c").mkdir()
+    from PIL import Image
+    for i in ids:
+        Image.new("RGB", (8, 8)).save(tmp_path / "c" / f"{i}.png")
+    found = [read_ids(tmp_path / name, labels.image_id) for name in ("a.txt", "b.csv", "c")]
+    assert found == [(set(ids), 1), (set(ids), 0), (set(ids), 0)]
+
+
+@pytest.mark.parametrize("name", [n for n in HONEST if n != "large"])
+def test_honest_models_get_no_sign(name):
+    table = invent_predictions(**HONEST[name], seed=11)
+    assert signs_found(answer_signs(table)) == []
+
+
+def test_honest_melanoma_models_get_no_sign():
+    shares = dict(other=.98, mel=.02)
+    table = invent_predictions(3000, task=MELANOMA, shares=shares, seed=2)
+    assert signs_found(answer_signs(table)) == []
+
+
+def test_planted_mistakes_are_found(truth):
+    for mistake, table in plant_mistakes(truth, seed=1).items():
+        assert mistake in signs_found(answer_signs(table)), mistake
+
+
+def test_ids_in_the_order_of_folders(truth):
+    "Answers class by class under ids by name: the order is named."
+    order = np.lexsort([truth.image_id, truth.dx])
+    columns = dict(zip(P, truth[P].to_numpy()[order].T))
+    by_name = truth.sort_values("image_id").reset_index(drop=True).assign(**columns)
+    found = {s.mistake: s for s in answer_signs(by_name)}
+    assert any("folders, one a class" in s.evidence for s in found.values())
+
+
+def test_lesions_on_both_sides(truth, labels, read):
+    several = truth.lesion_id.duplicated(keep=False)
+    first = ~truth.lesion_id.duplicated()
+    tested = truth[several & first | (~several & (truth.index % 2 == 0))]
+    foreign = read(challenge(tested))
+    trained = set(truth.image_id) - set(tested.image_id)
+    audit = audit_predictions(foreign, labels, (trained, 0), hashes=False, n_boot=50)
+    mistake = "one lesion on both sides of the split"
+    sign = next(s for s in audit.signs if s.mistake == mistake)
+    assert sign.strength == "shown" and "lesion seen in training minus" in sign.evidence
+    clean = audit_predictions(foreign, labels, (set(), 0), hashes=False, n_boot=20)
+    assert clean.found == []
+
+
+def test_what_the_tested_rows_tell(truth, labels, read):
+    by_image = truth.sample(frac=.3, random_state=0)
+    even = truth.groupby("dx").head(4)
+    assert BY_IMAGE in audit_predictions(read(challenge(by_image)), labels, n_boot=20).found
+    assert BALANCED in audit_predictions(read(challenge(even)), labels, n_boot=20).found
+    wrong = truth.assign(dx=np.roll(truth.dx, 1))
+    assert any("labels that differ" in m for m in
+               audit_predictions(read(wrong), labels, n_boot=20).found)
+
+
+class Reader(HTMLParser):
+    "What a page opens, and whether it closes it."
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.tags, self.alts, self.wants = [], set(), [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        attrs = dict(attrs)
+        self.wants += [attrs[a] for a in ("src", "href") if a in attrs]
+        if tag == "img":
+            self.alts.append(attrs.get("alt"))
+        elif tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_page_stands_alone_and_escapes(truth, labels, read):
+    "Names from outside are text; nothing is fetched; figures have words."
+    hostile = labels.assign(sex="<img src=x onerror=alert(1)>", lesion_id=labels.lesion_id + "<b>")
+    hostile.loc[::2, "sex"] = "female"
+    table = pd.concat([challenge(truth).tail(300), challenge(truth).head(1).assign(
+        image="<script>alert(1)</script>")])
+    foreign = read(table, labels=hostile)
+    page = audit_page(audit_predictions(foreign, hostile, n_boot=20), "<script>x</script> & co")
+    reader = Reader(page)
+    assert reader.open == [] and "script" not in reader.tags and "b" not in reader.tags
+    assert all(w.startswith(("data:image/", "#")) for w in reader.wants)
+    assert len(reader.alts) >= 5 and all(reader.alts)
+    assert not re.search(r"https?://|url\(|@import", page)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "nan" not in page.lower().split()
+
+
+@pytest.fixture
+def house(tmp_path):
+    "A folder with the sample's labels, and answers for its pictures."
+    from skin_nb.readers import read_any
+    from skin_nb.sample import sample_folder
+    table = read_any(sample_folder())
+    rng = np.random.default_rng(0)
+    y = HAM10000.codes(table.dx)
+    scores = np.exp(3 * np.eye(7)[y] + rng.normal(size=(len(y), 7)))
+    p = pd.DataFrame(scores / scores.sum(1, keepdims=True), columns=HAM10000.classes)
+    p.insert(0, "image_id", table.image_id)
+    p.to_csv(tmp_path / "answers.csv", index=False)
+    return tmp_path, table
+
+
+def test_command(house, capsys):
+    "0 without a sign, 1 with one, 2 where nothing can be judged; nothing is overwritten."
+    folder, table = house
+    asked = ["--predictions", str(folder / "answers.csv"), "--data", "sample", "--quick"]
+    assert audit_command(asked) == 0
+    assert audit_command(asked) == 0
+    said = capsys.readouterr().out
+    assert "suggest none" in said and "constant answer" in said
+    assert {p.name for p in folder.iterdir() if p.is_dir()} == {"answers_audit", "answers_audit_2"}
+    record = json.loads((folder / "answers_audit/audit.json").read_text())
+    assert record["found"] == [] and record["coverage"]["judged"] == len(table)
+    (folder / "ids.txt").write_text("\n".join(table.image_id[:30]))
+    out = ["--train", str(folder / "ids.txt"), "--out", str(folder / "new")]
+    assert audit_command([*asked, *out]) == 1
+    assert "30 test pictures are training pictures" in " ".join(capsys.readouterr().out.split())
+    before = (folder / "new/audit.html").read_bytes()
+    assert audit_command([*asked, *out]) == 2
+    assert "a new or empty folder" in capsys.readouterr().err
+    assert (folder / "new/audit.html").read_bytes() == before
+
+
+@pytest.mark.parametrize("change, said", [
+    (["--predictions", "/nowhere.csv"], "nowhere.csv"), (["--data", "/nowhere"], "nowhere"),
+    (["--train", "/nowhere"], "nowhere"), (["--out", ""], "--out"), (["--scale", "logits"], "logits")])
+def test_bad_arguments(change, said, house, capsys):
+    folder, _ = house
+    asked = ["--predictions", str(folder / "answers.csv"), "--data", "sample", "--quick"]
+    assert audit_command([*asked, *change]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_near_duplicates_are_seen(house, tmp_path, capsys):
+    "The same picture under another name and lesion, one side each."
+    import shutil
+    from skin_nb.audit import pairs_across
+    folder, table = house
+    twin = table.iloc[[0]].assign(image_id="twin", lesion_id="other")
+    both = with_task(pd.concat([table.iloc[:40], twin], ignore_index=True), HAM10000)
+    pairs = pairs_across(both, [table.image_id[0]], ["twin"])
+    assert pairs[["image_a", "image_b"]].iloc[0].tolist() == [table.image_id[0], "twin"]
