@@ -71,7 +71,7 @@ def class_columns(
         _refuse_numbered(file, columns)
     return found
 
-# %% ../nbs/14a_foreign_predictions.ipynb #1174cc7c
+# %% ../nbs/14a_foreign_predictions.ipynb #85fd7c0e
 SCALES = {  # what numbers may be said to be
     "probabilities": "from 0 to 1, in sum 1",
     "percent": "from 0 to 100, in sum 100",
@@ -83,14 +83,15 @@ def _numbers(file, cells, columns):
     "Cells as numbers (n, K); a `DataError` where one isn't."
     text = cells[columns].apply(_plain_column)
     values = text.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
-    problems = []
-    for column in columns:
-        marked = cells.assign(cell=cells[column])
-        problems += complain(file, marked, values[column].isna().to_numpy(),
-                             f"{column} = {{cell}}", "a number", "Correct the cell.")
+    problems = [p for c in columns for p in _bad_numbers(file, cells, c, values[c].isna())]
     if problems:
         raise DataError(*problems)
     return values.to_numpy(float)
+
+def _bad_numbers(file, cells, column, bad):
+    "What is wrong with the cells of a column that should be numbers."
+    return complain(file, cells.assign(cell=cells[column]), bad.to_numpy(),
+                    f"{column} = {{cell}}", "a number", "Correct the cell.")
 
 def _plain_column(column):
     return column.str.replace(",", ".").str.replace("%", "").str.strip()
@@ -296,19 +297,21 @@ def _refuse_strangers(source, total, names):
         refuse(source.file, None, f"a row that answers {names} alone",
                "some probability for a class of the data", "Remove the row, or add the class.")
 
-# %% ../nbs/14a_foreign_predictions.ipynb #b0441ba6
+# %% ../nbs/14a_foreign_predictions.ipynb #1f5bf7a8
 def _is_hard(p):
     return bool(np.isin(p, (0, 1)).all())
 
-def _scale_note(scale, p, values):
+def _scale_note(scale, values):
     "What was done to numbers."
-    if scale == "probabilities":
-        moved = np.abs(values.sum(1) - 1).max() if values.shape[1] > 1 else 0
-        return f"Sums up to {moved:.3f} from 1 are rounding." if moved > 1e-3 else ""
-    said = dict(percent="The numbers are per cent.",
-                logits="The numbers are said to be logits: softmax (or sigmoid) was applied.",
-                independent="Each class was scored by itself: scores are divided by their sum.")
-    return said[scale]
+    if scale != "probabilities":
+        return _SCALED[scale]
+    moved = np.abs(values.sum(1) - 1).max() if values.shape[1] > 1 else 0
+    return f"Sums up to {moved:.3f} from 1 are rounding." if moved > 1e-3 else ""
+
+_SCALED = dict(
+    percent="The numbers are per cent.",
+    logits="The numbers are said to be logits: softmax (or sigmoid) was applied.",
+    independent="Each class was scored by itself: scores are divided by their sum.")
 
 def _read_wide(source, found):
     "A column a class."
@@ -317,9 +320,9 @@ def _read_wide(source, found):
     p, scale = to_probabilities(source.file, values, source.scale)
     form = "one-hot" if _is_hard(p) else "wide"
     p, note = _onto_task(source, p, list(found))
-    return p, source.task, form, (_scale_note(scale, p, values), note)
+    return p, source.task, form, (_scale_note(scale, values), note)
 
-# %% ../nbs/14a_foreign_predictions.ipynb #40cc5f7e
+# %% ../nbs/14a_foreign_predictions.ipynb #db68d116
 MELANOMA_COLUMNS = ("mel", "melanoma", "target")
 POSITIVE_COLUMNS = ("target", "score", "probability", "prob", "prediction", "pred", "p", "y_pred",
                     "malignant", "positive")  # in small letters
@@ -349,7 +352,7 @@ def _read_single(source, column, task):
     p, scale = to_probabilities(source.file, values, source.scale)
     form = "single, yes or no" if _is_hard(values) else "single"
     about = f"{column} is read as the probability of {task.classes[1]}, against the rest."
-    return p, task, form, (_scale_note(scale, p, values), about)
+    return p, task, form, (_scale_note(scale, values), about)
 
 # %% ../nbs/14a_foreign_predictions.ipynb #96b7ffaa
 _TRUTH = ("dx", "true", "truth", "y_true", "ground_truth", "true_label")  # never an answer
@@ -383,16 +386,15 @@ def _read_labels(source, column):
     p = np.eye(len(task.classes))[task.codes(called)]
     return p, task, "labels", (f"{column} is read as the answer.",)
 
-# %% ../nbs/14a_foreign_predictions.ipynb #03e47b30
+# %% ../nbs/14a_foreign_predictions.ipynb #563983da
 def _long_columns(source):
     "The columns of classes and numbers of a table with several rows a picture; None: it is none."
     named = [c for c in source.others if _is_class_column(source, c)]
     numeric = _numeric(source, source.others)
     if len(named) != 1 or len(numeric) != 1:
         return None
-    classes = source.cells[named[0]].map(lambda w: class_called(w, source.task))
     images = source.cells[source.images]
-    several = len(images) > 1.5 * images.nunique() and classes.nunique() > 1
+    several = len(images) > 1.5 * images.nunique() and source.cells[named[0]].nunique() > 1
     return (named[0], numeric[0]) if several else None
 
 def _widen(source, named, number):

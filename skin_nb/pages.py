@@ -55,8 +55,16 @@ def html_table(
     return (f'<div class="wide"><table>{title}<thead><tr>{head}</tr></thead>'
             f"<tbody>{''.join(rows)}</tbody></table></div>")
 
-# %% ../nbs/22f_pages.ipynb #a2e6ca03
+# %% ../nbs/22f_pages.ipynb #f8bcb148
 _MIME = {"png": "image/png", "svg": "image/svg+xml"}
+
+def _encoded(figure, kind):
+    "A figure as letters; it is closed."
+    import matplotlib.pyplot as plt
+    stream = io.BytesIO()
+    figure.savefig(stream, format=kind, dpi=110, bbox_inches="tight", facecolor="white")
+    plt.close(figure)
+    return base64.b64encode(stream.getvalue()).decode()
 
 def html_figure(
     drawn,  # Matplotlib Figure or Axes; closed afterwards
@@ -65,12 +73,7 @@ def html_figure(
     kind: str = "png",  # or "svg"
 ) -> str:  # HTML
     "A figure, inside the page."
-    import matplotlib.pyplot as plt
-    figure = getattr(drawn, "figure", drawn)
-    stream = io.BytesIO()
-    figure.savefig(stream, format=kind, dpi=110, bbox_inches="tight", facecolor="white")
-    plt.close(figure)
-    data = base64.b64encode(stream.getvalue()).decode()
+    data = _encoded(getattr(drawn, "figure", drawn), kind)
     below = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
     return (f'<figure><img src="data:{_MIME[kind]};base64,{data}" alt="{_text(alt)}">'
             f"{below}</figure>")

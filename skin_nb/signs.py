@@ -128,7 +128,7 @@ def _gain_elsewhere(y, p, group, classes, chosen, judged):
         return Effect(0., 0.)
     return measure_effect(partial(_order_gain, y[judged], p[judged], moved), group[judged])
 
-# %% ../nbs/22g_warning_signs.ipynb #546a07fc
+# %% ../nbs/22g_warning_signs.ipynb #2d50c093
 ORDER = "class order taken from position"
 _ISIC = [c.lower() for c in SUBMISSION_COLUMNS]
 
@@ -136,10 +136,15 @@ def _names_of_order(moved, task):
     "An order in words."
     pairs = [f"p_{task.classes[k]} ranks {task.classes[i]}" for i, k in sorted(moved.items())]
     told = ", ".join(pairs)
-    is_isic = set(task.classes) == set(_ISIC) and all(
-        _ISIC.index(task.classes[i]) == k or _ISIC.index(task.classes[k]) == i
-        for i, k in moved.items())
-    return told + " (the order of the ISIC 2018 files)" if is_isic else told
+    return told + " (the order of the ISIC 2018 files)" if _is_isic(moved, task) else told
+
+def _is_isic(moved, task):
+    "Whether an order is that of ISIC's files, read as the alphabet's or the other way round."
+    if set(task.classes) != set(_ISIC):
+        return False
+    there = [_ISIC.index(task.classes[i]) == k for i, k in moved.items()]
+    back = [_ISIC.index(task.classes[k]) == i for i, k in moved.items()]
+    return all(there) or all(back)
 
 def sign_of_order(
     predictions: pd.DataFrame,  # split test
@@ -391,7 +396,7 @@ def _torn_lesions(predictions, table):
     one_each = tested.max() <= 1 and is_tested.sum() > .8 * len(tested)
     return several.sum(), torn.sum(), one_each
 
-# %% ../nbs/22g_warning_signs.ipynb #6ea328ff
+# %% ../nbs/22g_warning_signs.ipynb #ba2ed484
 SIGNS = {ORDER: sign_of_order, PAIRING: sign_of_pairing, DULL: sign_of_dullness,
          HEADLINE: sign_of_headline, TWICE: sign_of_softmax, OVERSURE: sign_of_overconfidence,
          PERFECT: sign_of_perfection}
@@ -403,14 +408,10 @@ def answer_signs(
     listed: np.ndarray | None = None,  # see `sign_of_pairing`
 ) -> list:  # of `Sign`, one a mistake
     "What answers show of mistakes; one that explains another takes its place."
-    found = {}
-    for mistake, look in SIGNS.items():
-        if mistake in NEED_PROBABILITIES and not has_probabilities:
-            found[mistake] = Sign(mistake, "can't be seen", "there are no probabilities")
-        elif mistake == PAIRING:
-            found[mistake] = look(predictions, listed)
-        else:
-            found[mistake] = look(predictions)
+    found = {mistake: look(predictions) for mistake, look in SIGNS.items() if mistake != PAIRING}
+    found[PAIRING] = sign_of_pairing(predictions, listed)
+    for mistake in () if has_probabilities else NEED_PROBABILITIES:
+        found[mistake] = Sign(mistake, "can't be seen", "there are no probabilities")
     return list(_explained(found).values())
 
 def _explained(found):
