@@ -114,12 +114,13 @@ def recognise_scale(
         return "percent"
     return None
 
-# %% ../nbs/14a_foreign_predictions.ipynb #7fe29fed
+# %% ../nbs/14a_foreign_predictions.ipynb #333f8a3a
 def _refuse_scale(file, values):
     "The `DataError` about numbers that could be several things."
     lo, hi = values.min(), values.max()
     total = values.sum(1)
-    found = f"numbers from {lo:g} to {hi:g} whose rows sum to {total.min():.3g} to {total.max():.3g}"
+    sums = f"{total.min():.3g} to {total.max():.3g}"
+    found = f"numbers from {lo:g} to {hi:g} whose rows sum to {sums}"
     fix = "Say what they are: --scale logits or percent."
     if lo >= 0 and hi <= 1:
         fix = "If each class was scored by itself, say --scale independent; else correct the table."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SURE', 'RESAMPLES', 'STRENGTHS', 'FOUND', 'LEAST_LESIONS', 'ORDER', 'PAIRING', 'DULL', 'TWICE', 'OVERSURE',
-           'HEADLINE', 'SPARED', 'PERFECT', 'ENOUGH_RIGHT', 'REPEATED', 'BALANCED', 'BY_IMAGE', 'SIGNS',
-           'NEED_PROBABILITIES', 'HONEST', 'Sign', 'Effect', 'measure_effect', 'large_classes', 'rank_matrix',
+           'HEADLINE', 'SPARED', 'PERFECT', 'ENOUGH_RIGHT', 'REPEATED', 'BALANCED', 'BY_IMAGE', 'WARNING_SIGNS',
+           'NEED_PROBABILITIES', 'HONEST', 'Clue', 'Effect', 'measure_effect', 'large_classes', 'rank_matrix',
            'best_order', 'sign_of_order', 'usual_orders', 'sign_of_pairing', 'spread_of_answers', 'sign_of_dullness',
            'before_softmax', 'sign_of_softmax', 'sign_of_overconfidence', 'sign_of_headline', 'sign_of_perfection',
            'sign_of_repeats', 'sign_of_balancing', 'sign_of_parted_lesions', 'answer_signs', 'signs_found',
@@ -24,7 +24,7 @@ from .evaluation import (
 from .predictions import invent_predictions
 from .tasks import COLOURS, task_of
 
-# %% ../nbs/22g_warning_signs.ipynb #8bae5ed3
+# %% ../nbs/22g_warning_signs.ipynb #d66556ce
 SURE = 3.3  # standard errors: one in two thousand by chance
 RESAMPLES = 200  # of lesions, for a standard error
 STRENGTHS = {  # what is said of a mistake, the strongest first
@@ -36,7 +36,7 @@ STRENGTHS = {  # what is said of a mistake, the strongest first
 FOUND = tuple(STRENGTHS)[:3]
 
 @dataclass(frozen=True)
-class Sign:
+class Clue:
     "What the numbers say of one mistake."
     mistake: str
     strength: str  # of STRENGTHS
@@ -128,7 +128,7 @@ def _gain_elsewhere(y, p, group, classes, chosen, judged):
         return Effect(0., 0.)
     return measure_effect(partial(_order_gain, y[judged], p[judged], moved), group[judged])
 
-# %% ../nbs/22g_warning_signs.ipynb #2d50c093
+# %% ../nbs/22g_warning_signs.ipynb #3f217ec1
 ORDER = "class order taken from position"
 _ISIC = [c.lower() for c in SUBMISSION_COLUMNS]
 
@@ -148,22 +148,22 @@ def _is_isic(moved, task):
 
 def sign_of_order(
     predictions: pd.DataFrame,  # split test
-) -> Sign:
+) -> Clue:
     "Whether columns answer for other classes than their names say."
     task = task_of(predictions)
     y, p, group = split_arrays(predictions)
     classes = large_classes(y, group, len(task.classes))
     if len(classes) < 2:
-        return Sign(ORDER, "can't be seen", f"fewer than {LEAST_LESIONS} lesions of a class")
+        return Clue(ORDER, "can't be seen", f"fewer than {LEAST_LESIONS} lesions of a class")
     halves = _halves(group)
     gains = [_gain_elsewhere(y, p, group, classes, *pair) for pair in (halves, halves[::-1])]
     gain = Effect(np.mean([g.value for g in gains]), np.hypot(*[g.error for g in gains]) / 2)
     if not gain.value:
-        return Sign(ORDER, "no sign", "each column ranks its own class best")
+        return Clue(ORDER, "no sign", "each column ranks its own class best")
     if not gain.surely_above(.05):
-        return Sign(ORDER, "no sign", f"the best other order gains {gain} of AUC")
+        return Clue(ORDER, "no sign", f"the best other order gains {gain} of AUC")
     told = _names_of_order(best_order(y, p, classes), task)
-    return Sign(ORDER, "suggests", f"{told}: {gain} of AUC more on lesions that didn't choose")
+    return Clue(ORDER, "suggests", f"{told}: {gain} of AUC more on lesions that didn't choose")
 
 # %% ../nbs/22g_warning_signs.ipynb #e87dac28
 PAIRING = "pictures re-assigned at random"
@@ -201,19 +201,19 @@ def _best_pairing(predictions, listed, classes):
     best = max(found, key=lambda name: found[name].value)
     return best, found[best]
 
-# %% ../nbs/22g_warning_signs.ipynb #495cfc5e
+# %% ../nbs/22g_warning_signs.ipynb #44d209a7
 def sign_of_pairing(
     predictions: pd.DataFrame,  # split test, rows in the order of the answers
     listed: np.ndarray | None = None,  # (n,) where the pictures stand in the data; None: as here
-) -> Sign:
+) -> Clue:
     "Whether answers belong to other pictures."
     y, p, group = split_arrays(predictions)
     classes = large_classes(y, group, p.shape[1])
     if not classes:
-        return Sign(PAIRING, "can't be seen", f"no class has {LEAST_LESIONS} lesions")
+        return Clue(PAIRING, "can't be seen", f"no class has {LEAST_LESIONS} lesions")
     area = measure_effect(partial(_mean_area, y, p, classes), group)
     if not _is_chance(area):
-        return Sign(PAIRING, "no sign", f"answers go with their pictures: mean AUC {area}")
+        return Clue(PAIRING, "no sign", f"answers go with their pictures: mean AUC {area}")
     if listed is None:
         listed = np.arange(len(y))
     return _explain_chance(predictions, listed, classes, area)
@@ -226,12 +226,12 @@ def _explain_chance(predictions, listed, classes, area):
     "What answers at chance come from, if an order of the ids tells."
     order, better = _best_pairing(predictions, listed, classes)
     if better.surely_above(.55):
-        return Sign(PAIRING, "suggests", f"mean AUC {area}, which is chance; with the ids in the "
+        return Clue(PAIRING, "suggests", f"mean AUC {area}, which is chance; with the ids in the "
                     f"order {order} it is {better}")
-    return Sign(PAIRING, "consistent with", f"mean AUC {area} is chance, and no usual order of the "
+    return Clue(PAIRING, "consistent with", f"mean AUC {area} is chance, and no usual order of the "
                 "ids explains it: other pictures, or a model that has learnt nothing")
 
-# %% ../nbs/22g_warning_signs.ipynb #f24074e0
+# %% ../nbs/22g_warning_signs.ipynb #a44f91f3
 DULL = "1/255 before a network that rescales itself"
 
 def spread_of_answers(
@@ -245,17 +245,17 @@ def spread_of_answers(
 
 def sign_of_dullness(
     predictions: pd.DataFrame,  # split test
-) -> Sign:
+) -> Clue:
     "Whether the answers take notice of the pictures."
     y, p, _ = split_arrays(predictions)
     spread = spread_of_answers(y, p)
     found = f"answers vary {spread:.3f} as much as the truth"
     if spread >= .03:
-        return Sign(DULL, "no sign", found)
-    return Sign(DULL, "consistent with", f"{found}: every picture gets nearly the same answer, as "
+        return Clue(DULL, "no sign", found)
+    return Clue(DULL, "consistent with", f"{found}: every picture gets nearly the same answer, as "
                 "from black pictures, or from a softmax over one unit")
 
-# %% ../nbs/22g_warning_signs.ipynb #0f5534be
+# %% ../nbs/22g_warning_signs.ipynb #2e748c93
 TWICE = "softmax applied twice"
 
 def before_softmax(
@@ -267,18 +267,18 @@ def before_softmax(
 
 def sign_of_softmax(
     predictions: pd.DataFrame,  # split test
-) -> Sign:
+) -> Clue:
     "Whether probabilities look like softmaxes of probabilities."
     y, p, _ = split_arrays(predictions)
     q = before_softmax(p)
     edge = q.max(1)
     least = .9 if p.shape[1] == 2 else .6  # of two classes one always has half
     if q.min() < -.01 or np.quantile(edge, .9) < least or spread_of_answers(y, p) < .03:
-        return Sign(TWICE, "no sign", f"the surest answer is {p.max():.2f}")
-    return Sign(TWICE, "suggests", f"no answer is above {p.max():.2f}, and undone once they are "
+        return Clue(TWICE, "no sign", f"the surest answer is {p.max():.2f}")
+    return Clue(TWICE, "suggests", f"no answer is above {p.max():.2f}, and undone once they are "
                 f"probabilities again, up to {edge.max():.2f}")
 
-# %% ../nbs/22g_warning_signs.ipynb #a1a42dba
+# %% ../nbs/22g_warning_signs.ipynb #33cc078e
 OVERSURE = "probabilities taken as they come"
 
 def _mean_effect(values, group):
@@ -289,20 +289,20 @@ def _mean_effect(values, group):
 
 def sign_of_overconfidence(
     predictions: pd.DataFrame,  # split test
-) -> Sign:
+) -> Clue:
     "Whether a model is far surer than it is right."
     y, p, group = split_arrays(predictions)
     effect = _mean_effect(p.max(1) - (p.argmax(1) == y), group)
     found = f"mean confidence is {effect} above the share of right answers"
-    return Sign(OVERSURE, "suggests" if effect.surely_above(.05) else "no sign", found)
+    return Clue(OVERSURE, "suggests" if effect.surely_above(.05) else "no sign", found)
 
-# %% ../nbs/22g_warning_signs.ipynb #1aa3082e
+# %% ../nbs/22g_warning_signs.ipynb #dbf950ec
 HEADLINE = "accuracy as the headline"
 SPARED = .15  # of the constant answer's errors, that a model has to spare
 
 def sign_of_headline(
     predictions: pd.DataFrame,  # split test
-) -> Sign:
+) -> Clue:
     "Whether the accuracy is that of the constant answer."
     task = task_of(predictions)
     y, p, group = split_arrays(predictions)
@@ -314,59 +314,59 @@ def sign_of_headline(
     found = f"accuracy is {effect} above {constant}"
     most = (effect.value + SURE * effect.error) / max((y != frequent).mean(), 1e-12)
     if task.metric == "auc" or most > SPARED or not leans:
-        return Sign(HEADLINE, "no sign", found)
+        return Clue(HEADLINE, "no sign", found)
     balanced = _balanced(y, guess, p.shape[1])
-    return Sign(HEADLINE, "suggests", f"{found}, and the answers lean towards it; balanced "
+    return Clue(HEADLINE, "suggests", f"{found}, and the answers lean towards it; balanced "
                 f"accuracy is {balanced:.3f}")
 
 def _balanced(y, guess, n_classes):
     confusion = weighted_confusion(y, guess, np.ones((len(y), 1)), n_classes)
     return float(confusion_scores(confusion)["balanced_accuracy"][0])
 
-# %% ../nbs/22g_warning_signs.ipynb #fe553e13
+# %% ../nbs/22g_warning_signs.ipynb #8cfa112e
 PERFECT = "the truth among the answers"
 ENOUGH_RIGHT = 200  # right answers without an error
 
 def sign_of_perfection(
     predictions: pd.DataFrame,  # split test
-) -> Sign:
+) -> Clue:
     "Whether every answer is right."
     y, p, _ = split_arrays(predictions)
     wrong = int((p.argmax(1) != y).sum())
     if wrong or len(y) < ENOUGH_RIGHT:
-        return Sign(PERFECT, "no sign", f"{wrong:,} of {len(y):,} answers are wrong")
-    return Sign(PERFECT, "consistent with", f"all of {len(y):,} answers are right: are they the "
+        return Clue(PERFECT, "no sign", f"{wrong:,} of {len(y):,} answers are wrong")
+    return Clue(PERFECT, "consistent with", f"all of {len(y):,} answers are right: are they the "
                 "labels, or was something given to the model that tells the label?")
 
-# %% ../nbs/22g_warning_signs.ipynb #d650d68c
+# %% ../nbs/22g_warning_signs.ipynb #29350ef6
 REPEATED = "pictures counted more than once"
 BALANCED = "a test part that was balanced"
 BY_IMAGE = "one lesion on both sides of the split"
 
 def sign_of_repeats(
     ids,  # image id of each row of the table, as it came
-) -> Sign:
+) -> Clue:
     "Whether some pictures count more often than others."
     counts = pd.Series(list(ids)).value_counts()
     if counts.max() == 1:
-        return Sign(REPEATED, "no sign", "every picture is there once")
+        return Clue(REPEATED, "no sign", "every picture is there once")
     if counts.min() == counts.max():
-        return Sign(REPEATED, "no sign", f"every picture is there {counts.max()} times")
+        return Clue(REPEATED, "no sign", f"every picture is there {counts.max()} times")
     more = int((counts > counts.min()).sum())
-    return Sign(REPEATED, "suggests", f"{more:,} of {len(counts):,} pictures have more rows than "
+    return Clue(REPEATED, "suggests", f"{more:,} of {len(counts):,} pictures have more rows than "
                 f"others, up to {counts.max()}: an over-sampled or augmented test part, or a join")
 
 def sign_of_balancing(
     predictions: pd.DataFrame,  # split test
     table: pd.DataFrame,  # all labels of the data
-) -> Sign:
+) -> Clue:
     "Whether the tested classes are even while those of the data aren't."
     tested = _class_range(predictions)
     whole = _class_range(table)
     found = (f"the largest class has {tested:.1f} times the lesions of the smallest, in the data "
              f"{whole:.1f} times")
     is_even = len(predictions) < len(table) and tested < 2 and whole > 3 * tested
-    return Sign(BALANCED, "suggests" if is_even else "no sign", found)
+    return Clue(BALANCED, "suggests" if is_even else "no sign", found)
 
 def _class_range(table):
     "The largest class over the smallest, in lesions."
@@ -376,14 +376,14 @@ def _class_range(table):
 def sign_of_parted_lesions(
     predictions: pd.DataFrame,  # split test
     table: pd.DataFrame,  # all labels of the data
-) -> Sign:
+) -> Clue:
     "Whether lesions were torn apart, some pictures tested and some not."
     several, torn, one_each = _torn_lesions(predictions, table)
     noun = f"{task_of(table).group_name}s"
     found = f"of {several:,} tested {noun} with several pictures {torn:,} are torn apart"
     if torn <= max(.1 * several, 5) or one_each:
-        return Sign(BY_IMAGE, "no sign", found)
-    return Sign(BY_IMAGE, "consistent with", f"{found}: a split by image? The list of training "
+        return Clue(BY_IMAGE, "no sign", found)
+    return Clue(BY_IMAGE, "consistent with", f"{found}: a split by image? The list of training "
                 "pictures (--train) would tell")
 
 def _torn_lesions(predictions, table):
@@ -396,22 +396,24 @@ def _torn_lesions(predictions, table):
     one_each = tested.max() <= 1 and is_tested.sum() > .8 * len(tested)
     return several.sum(), torn.sum(), one_each
 
-# %% ../nbs/22g_warning_signs.ipynb #ba2ed484
-SIGNS = {ORDER: sign_of_order, PAIRING: sign_of_pairing, DULL: sign_of_dullness,
-         HEADLINE: sign_of_headline, TWICE: sign_of_softmax, OVERSURE: sign_of_overconfidence,
-         PERFECT: sign_of_perfection}
+# %% ../nbs/22g_warning_signs.ipynb #1425467f
+WARNING_SIGNS = {
+    ORDER: sign_of_order, PAIRING: sign_of_pairing, DULL: sign_of_dullness,
+    HEADLINE: sign_of_headline, TWICE: sign_of_softmax, OVERSURE: sign_of_overconfidence,
+    PERFECT: sign_of_perfection}
 NEED_PROBABILITIES = (TWICE, OVERSURE)
 
 def answer_signs(
     predictions: pd.DataFrame,  # split test, rows in the order of the answers
     has_probabilities: bool = True,
     listed: np.ndarray | None = None,  # see `sign_of_pairing`
-) -> list:  # of `Sign`, one a mistake
+) -> list:  # of `Clue`, one a mistake
     "What answers show of mistakes; one that explains another takes its place."
-    found = {mistake: look(predictions) for mistake, look in SIGNS.items() if mistake != PAIRING}
+    found = {mistake: look(predictions) for mistake, look in WARNING_SIGNS.items()
+             if mistake != PAIRING}
     found[PAIRING] = sign_of_pairing(predictions, listed)
     for mistake in () if has_probabilities else NEED_PROBABILITIES:
-        found[mistake] = Sign(mistake, "can't be seen", "there are no probabilities")
+        found[mistake] = Clue(mistake, "can't be seen", "there are no probabilities")
     return list(_explained(found).values())
 
 def _explained(found):
@@ -423,16 +425,16 @@ def _explained(found):
         if sign.strength in FOUND and others:
             if mistake != PAIRING or ORDER in others:
                 text = f"explained by: {others[0]} ({sign.evidence})"
-                found[mistake] = Sign(mistake, "no sign", text)
+                found[mistake] = Clue(mistake, "no sign", text)
     return found
 
 def signs_found(
-    signs: list,  # of `Sign`
+    signs: list,  # of `Clue`
 ) -> list:  # names of mistakes
     "The mistakes that are shown, suggested or consistent with the numbers."
     return [s.mistake for s in signs if s.strength in FOUND]
 
-# %% ../nbs/22g_warning_signs.ipynb #934eceb3
+# %% ../nbs/22g_warning_signs.ipynb #32fa2887
 HONEST = {  # name -> arguments of `invent_predictions`
     "usual": dict(lesions=1000),
     "small": dict(lesions=150),
@@ -448,7 +450,7 @@ def count_signs(
 ) -> pd.Series:  # index mistake: share of the tables that have its sign; "any": any of them
     "How often each sign is seen."
     seen = [signs_found(answer_signs(table)) for table in tables]
-    rows = [{mistake: mistake in found for mistake in SIGNS} | {"any": bool(found)}
+    rows = [{m: m in found for m in WARNING_SIGNS} | {"any": bool(found)}
             for found in seen]
     return pd.DataFrame(rows).mean()
 
