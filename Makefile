@@ -57,6 +57,7 @@ $(STAMP): settings.ini setup.py constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[openvino]' || echo "Going on without OpenVINO: Keras computes frozen networks; some tests will skip."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[challenge]' || echo "Going on without the challenge's own scorer, which needs a C compiler; one test will skip."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dask]' || echo "Going on without Dask: notebooks run on this machine; a test of clusters will skip."
 	@touch $@
 
 .PHONY: help run run-all test test-all lab bench readme docs clean

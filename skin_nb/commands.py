@@ -6,10 +6,11 @@
 __all__ = ['READING_OPTIONS', 'RUN_OPTIONS', 'GIVEN_ELSEWHERE', 'HAM10000_IMAGES', 'WEIGHTS_IN_WORDS', 'CHECK_OPTIONS',
            'open_data', 'describe_sample', 'FoundData', 'find_data', 'describe_task', 'describe_size', 'add_options',
            'run_parser', 'RunPlan', 'own_parameters', 'plan_run', 'networks_of', 'recorded_seconds', 'describe_cost',
-           'describe_plan', 'report_run', 'run_command', 'check_command']
+           'describe_plan', 'describe_taken', 'report_run', 'run_command', 'check_command']
 
 # %% ../nbs/25a_commands.ipynb #9524ec8b
 import argparse
+import contextlib
 import csv
 import textwrap
 from dataclasses import dataclass
@@ -18,11 +19,14 @@ from pathlib import Path
 from .arguments import (absolute_path, choose_weights, networks_in, parse_folds,
                                parse_value, refuse_argument, require_between, require_known,
                                require_text, run_folder, weights_problems)
-from .batch import (find_notebooks, no_experiments, notebook_cells, notebook_number,
-                           notebooks_folder, own_notebooks, parameter_defaults, parameter_names,
-                           require_same_data, run_notebooks, used_modules)
-from .core import (DataError, PROFILES, SAMPLE_NOTE, get_profile, printable,
-                          project_folder, require_backend)
+from .batch import (change_since, find_notebooks, left_out, needs_all, no_experiments,
+                           notebook_cells, notebook_needs, notebook_number, notebooks_folder,
+                           order_notebooks, own_notebooks, parameter_defaults, parameter_names,
+                           require_needed, require_same_data, run_notebooks, used_modules,
+                           wants_gpu)
+from .cluster import GPU, ClusterTasks, connected, heartbeat, require_workers
+from .core import (DataError, PROFILES, PROFILE_NUMBERS, SAMPLE_NOTE, describe_profile,
+                          get_profile, printable, project_folder, require_backend)
 from .processes import only_writer
 from .regression import (ALARMS, Baseline, asked_of, belongs_to, compare_runs,
                                 expected_rows, format_comparison, read_baseline,
@@ -143,9 +147,13 @@ RUN_OPTIONS = {
         help="run folder, new or to be continued; by default a new one under _runs/"),
     "profile": dict(
         choices=list(PROFILES),
-        help="how much work; by default sample for the sample, two_core for real data"),
+        help="how much work; by default sample for the sample, cpu for real data"),
     "jobs": dict(
         type=int, default=1, metavar="N", help="notebooks to run at the same time (1)"),
+    "dask": dict(
+        metavar="ADDRESS",
+        help="scheduler of a running Dask cluster, such as tcp://host:8786, which runs the "
+             "notebooks; checkout, data and run folder lie on a disk that all machines share"),
     "weights": dict(
         metavar="DIR",
         help="folder with pre-trained weights, or imagenet (download), or '' (random); by default "
@@ -159,6 +167,8 @@ RUN_OPTIONS = {
         metavar="FILE",
         help="what skin_nb_regress --update wrote, or a CSV file of results, or a folder of these; "
              "exit code 1 if a score is worse or gone"),
+    "force": dict(
+        action="store_true", help="run notebooks again although nothing has changed"),
     "list": dict(
         action="store_true", help="list the experiment notebooks and stop")}
 
@@ -179,7 +189,8 @@ def run_parser() -> argparse.ArgumentParser:
     add_options(parser, RUN_OPTIONS)
     parser.add_argument(
         "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
-        help="a notebook's own parameter, for those of the notebooks that have it; repeatable")
+        help="a notebook's own parameter, for those of the notebooks that have it, or a number of "
+             "the profile, such as -p size 64; repeatable")
     return parser
 
 # %% ../nbs/25a_commands.ipynb #0ca52251
@@ -193,6 +204,7 @@ class RunPlan:
     jobs: int
     untrained: list  # networks that would have weights and get none: trained from scratch
     baseline: Baseline | None = None  # to compare with
+    force: bool = False  # run notebooks although they are done
 
     @property
     def folds(self) -> list:
@@ -200,14 +212,14 @@ class RunPlan:
         return self.parameters["folds"] or list(get_profile(self.parameters["profile"]).folds)
 
 # %% ../nbs/25a_commands.ipynb #fc045c2e
-GIVEN_ELSEWHERE = {"data", "task", "profile", "weights", "seed", "folds", "out", "runs"}
+GIVEN_ELSEWHERE = {"data", "task", "profile", "weights", "seed", "folds", "out", "runs", "needs"}
 
 def own_parameters(
     pairs: list,  # of (name, text), from `-p`
     notebooks: list,  # paths
 ) -> dict:  # name -> value
-    "Parameters of single notebooks; a `DataError` for one that no notebook has."
-    defaults = {}
+    "Parameters of single notebooks or the profile; a `DataError` for one that there is nowhere."
+    defaults = dict.fromkeys(PROFILE_NUMBERS)
     for path in notebooks:
         defaults |= parameter_defaults(path)
     known = sorted(set(defaults) - GIVEN_ELSEWHERE)
@@ -217,8 +229,22 @@ def own_parameters(
             refuse_argument("-p", repr(name), "a parameter without an option of its own",
                             "Use the option. The run folder is --out.")
         name = require_known("-p", name, known)
-        values[name] = parse_value(f"-p {name}", text, defaults[name])
+        values[name] = _parse_parameter(f"-p {name}", text, defaults[name])
     return values
+
+def _parse_parameter(option, text, default):
+    "A value; without a default it is a number of the profile."
+    if default is not None:
+        return parse_value(option, text, default)
+    return None if text.lower() == "none" else parse_value(option, text, 0)
+
+def _chosen_profile(name, is_sample, own):
+    "What notebooks get: the name of a profile, or a dict with its name and other numbers."
+    name = name or ("sample" if is_sample else "cpu")
+    changes = {field: own[field] for field in PROFILE_NUMBERS if field in own}
+    profile = dict(name=name, **changes) if changes else name
+    get_profile(profile)  # an error where a number won't do
+    return profile
 
 # %% ../nbs/25a_commands.ipynb #8c5e4e44
 def plan_run(
@@ -232,8 +258,9 @@ def plan_run(
     weights = choose_weights(arguments.weights, is_sample)
     baseline = read_baseline(arguments.baseline) if arguments.baseline is not None else None
     folder = notebooks_folder()
-    notebooks = find_notebooks(folder, arguments.only)
+    notebooks = order_notebooks(find_notebooks(folder, arguments.only))
     own = own_parameters(arguments.parameter, notebooks)
+    profile = _chosen_profile(arguments.profile, is_sample, own)
     missing = _without_weights(notebooks, weights, is_explicit=arguments.weights is not None)
     if any("backbones.py" in used_modules(_code_of(path)) for path in notebooks):
         require_backend()
@@ -241,12 +268,12 @@ def plan_run(
     if place:
         require_text("--data", place)
     run = run_folder(arguments.out, place.name if place else "sample", folder, place)
+    require_needed(notebooks, run)
     data = find_data(arguments.data, arguments.task, arguments.layout, arguments.part)
-    profile = arguments.profile or ("sample" if is_sample else "two_core")
-    parameters = dict(data=data.parameter, task=arguments.task, profile=profile, weights=weights,
-                      seed=arguments.seed, folds=folds, **own)
+    parameters = dict(own, data=data.parameter, task=arguments.task, profile=profile,
+                      weights=weights, seed=arguments.seed, folds=folds)
     plan = RunPlan(notebooks, run, data, parameters, arguments.jobs,
-                   [] if is_sample else missing, baseline)
+                   [] if is_sample else missing, baseline, arguments.force)
     if baseline:
         require_comparable(baseline.about, asked_of(parameters), arguments.baseline)
     _require_fitting_leftovers(plan)
@@ -314,7 +341,7 @@ def describe_cost(
     plan: RunPlan,
 ) -> str:
     "What a run is expected to cost, so far as it is known."
-    if plan.parameters["profile"] not in ("two_core", "small_pictures"):
+    if plan.parameters["profile"] != "cpu":
         return "not known for this profile"
     if plan.untrained:
         return "not known; on thousands of pictures, training from scratch takes hours"
@@ -340,19 +367,35 @@ def describe_plan(
     "What a run will do, for a terminal."
     from skin_nb.readers import describe_reading, passed_over
     lines = dict(data=_describe_data(plan.data), read=describe_reading(plan.data.table),
-                 asks=describe_task(plan.data.table), profile=plan.parameters["profile"],
+                 asks=describe_task(plan.data.table),
+                 profile=describe_profile(plan.parameters["profile"]),
                  weights=_describe_weights(plan),
                  notebooks=", ".join(path.stem for path in plan.notebooks))
     folder = plan.notebooks[0].parent
     if folder.resolve() != own_notebooks():
         lines["from"] = f"{folder}, which is not the project's own folder"
     lines["output"] = str(plan.run)
+    taken = describe_taken(plan)
+    if taken:
+        lines["taken"] = taken
     if not plan.data.is_sample:
         lines["cost"] = describe_cost(plan)
     said = [_paragraph(name, text) for name, text in lines.items()]
     if not plan.data.is_sample:
         said += [_paragraph("", line) for line in passed_over(plan.data.table)]
     return "\n".join(said)
+
+def describe_taken(
+    plan: RunPlan,
+) -> str:  # empty: nothing is
+    "What is needed and taken from an earlier call, and what has changed since."
+    names = {name for needed in left_out(plan.notebooks).values() for name in needed}
+    said = []
+    for name in sorted(names):
+        path = plan.notebooks[0].with_name(f"{name}.ipynb")
+        change = change_since(path, plan.run, plan.parameters, plan.data.stamp)
+        said.append(f"{name} from an earlier call" + (f" ({change})" if change else ""))
+    return "; ".join(said)
 
 def _paragraph(name, text):
     return textwrap.fill(printable(text), 80, initial_indent=f"{name:<10}",
@@ -432,9 +475,16 @@ def _title(path):
     return headings[0].splitlines()[0].lstrip("# ") if headings else path.stem
 
 def _list(arguments):
-    for path in find_notebooks(notebooks_folder(), arguments.only):
-        print(f"{notebook_number(path):>4}  {printable(_title(path))}")
+    for path in order_notebooks(find_notebooks(notebooks_folder(), arguments.only)):
+        print(f"{notebook_number(path):>4}  {printable(_title(path))}{_describe_needs(path)}")
     _print_unfit(arguments)
+
+def _describe_needs(path):
+    "What a notebook needs, in brackets; empty where it needs nothing."
+    needs = [notebook_number(Path(name)) for name in notebook_needs(path)]
+    if needs_all(path):
+        needs = ["all before it"]
+    return f" (needs {', '.join(needs)})" if needs else ""
 
 def _print_unfit(arguments):
     "Say which notebooks could be meant and can't be run."
@@ -445,14 +495,26 @@ def _print_unfit(arguments):
 def _run(arguments):
     with notes_for_people():
         plan = plan_run(arguments)
-    with only_writer(plan.run):
+    with only_writer(plan.run), _cluster_of(plan, arguments.dask) as cluster:
         print(describe_plan(plan), flush=True)
         _print_unfit(arguments)
         print(flush=True)
         outcomes = run_notebooks(plan.notebooks, plan.run, plan.parameters, plan.jobs,
-                                 plan.data.stamp)
+                                 plan.data.stamp, plan.force, cluster)
         return report_run(plan.run, outcomes, plan.baseline, plan.data.is_sample,
                           _expected(plan))
+
+@contextlib.contextmanager
+def _cluster_of(plan, address):
+    "The cluster that is to run a plan, as long as the command lives; None: this machine."
+    if address is None:
+        yield None
+        return
+    profile = plan.parameters["profile"]
+    wanted = GPU if any(wants_gpu(path, profile) for path in plan.notebooks) else {}
+    with connected(address) as client, heartbeat(plan.run):
+        require_workers(client.scheduler_info(n_workers=-1)["workers"], wanted)
+        yield ClusterTasks(client)
 
 def _expected(plan):
     "The rows of the baseline that this run should have; folds of the profile: the first of them."

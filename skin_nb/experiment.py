@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from .certainty import (
     MOST_FEATURES, Certainty, fit_alarm, fit_certainty, last_features, pooled_output)
-from .core import SAMPLE_NOTE, DataError, Problem, Profile, get_profile, replacing
-from .core import project_folder, write_json
+from .core import SAMPLE_NOTE, DataError, Problem, Profile, get_profile, project_folder
+from .core import remove_checkpoints, replacing, write_json
 from .evaluation import evaluate, split_arrays
 from .figures import score_figures
 from .gradcam import cam_layer, grad_cam, plot_cams
@@ -176,12 +176,10 @@ def _all_answers(predictions, task, metrics):
     answers = with_task(pd.concat(predictions, ignore_index=True), task)
     return answers, evaluate(answers)
 
-def _remove_checkpoints(folder):
-    "Everything they were for is saved; a killed run may have left half a checkpoint as well."
-    for file in folder.glob("fold*/*.ckpt.npz*"):
-        file.unlink()
-    for fold in folder.glob("fold*"):
-        fold.rmdir()
+def _give_up_checkpoints(folder):
+    "Remove what a trial that is over would go on from; a batch needs it till its notebook is done."
+    if not os.environ.get("SKIN_NB_KEEP_CHECKPOINTS"):
+        remove_checkpoints(folder)
 
 # %% ../nbs/24a_experiments.ipynb #386dcf6c
 def run_trial(
@@ -189,7 +187,7 @@ def run_trial(
     split: str,  # "image", or "lesion": by the column that the task says must not cross
     table: pd.DataFrame,  # from `load_data`
     out: str | Path,  # folder of the notebook's output
-    profile: str | Profile = "sample",
+    profile: str | dict | Profile = "sample",  # see `get_profile`
     weights=None,  # see `find_weights`
     folds=(),  # folds to run; empty: the profile's. The image split has one
     seed: int | None = None,  # overrides the recipe's
@@ -221,7 +219,7 @@ def run_trial(
     trial = Trial(recipe, split, rows, answers, metrics, parts, images, folder, first,
                   pd.concat(histories, ignore_index=True))
     _save_trial(trial)
-    _remove_checkpoints(folder)
+    _give_up_checkpoints(folder)
     return trial
 
 # %% ../nbs/24a_experiments.ipynb #2513d076
@@ -283,7 +281,7 @@ def run_recipes(
     recipes: tuple,  # pairs of a `Recipe` and its split
     table: pd.DataFrame,  # from `load_data`
     out: str | Path,  # folder of the notebook's output
-    profile: str | Profile = "sample",
+    profile: str | dict | Profile = "sample",  # see `get_profile`
     weights=None,  # see `find_weights`
     seed: int = 0,
     folds=(),  # see `run_trial`

@@ -161,8 +161,20 @@ def _rows_per_epoch(recipe, profile):
     wanted = recipe.rows.per_epoch
     return _least(wanted, cap) if wanted else cap
 
+def _pictures_a_step(recipe, profile):
+    "The batch of a recipe, or what the profile asks for if that is more and the recipe is ours."
+    if recipe.protocol == "published":
+        return recipe.rows.batch
+    return max(recipe.rows.batch, profile.batch or 0)
+
+def _describe_batch(recipe, capped):
+    "What a larger batch is called; empty where it is the recipe's."
+    if capped.rows.batch == recipe.rows.batch:
+        return ""
+    return f"{capped.rows.batch} pictures a step instead of {recipe.rows.batch}"
+
 def _describe_caps(recipe, capped):
-    "What differs between a recipe and its capped form, in words; empty if nothing does."
+    "What the caps have made of a recipe, in words; empty if there is nothing."
     caps = []
     if capped.size != recipe.size:
         caps.append(f"{capped.size} px")
@@ -186,7 +198,9 @@ def cap_recipe(
     size = min(recipe.size, max(profile.size or recipe.size, smallest))
     stages = tuple(replace(s, epochs=_least(s.epochs, _most_epochs(s, recipe, profile)))
                    for s in recipe.stages)
-    capped = replace(recipe, size=size, stages=stages,
-                     views=replace(recipe.views, count=_least(recipe.views.count, profile.views)),
-                     rows=replace(recipe.rows, per_epoch=_rows_per_epoch(recipe, profile)))
-    return capped, _describe_caps(recipe, capped)
+    rows = replace(recipe.rows, per_epoch=_rows_per_epoch(recipe, profile),
+                   batch=_pictures_a_step(recipe, profile))
+    views = replace(recipe.views, count=_least(recipe.views.count, profile.views))
+    capped = replace(recipe, size=size, stages=stages, views=views, rows=rows)
+    notes = [_describe_caps(recipe, capped), _describe_batch(recipe, capped)]
+    return capped, "; ".join(note for note in notes if note)

@@ -39,7 +39,7 @@ def baseline(tmp_path):
     (dict(folds=(0,)), (), 1, "2 missing"),
     (dict(folds=(0,)), ("--folds", "0"), 0, "2 same"),
     (dict(folds=(0,), fall=.2), ("--folds", "0"), 1, "1 worse"),
-    (dict(profile="two_core"), (), 2, "profile 'two_core'"),
+    (dict(profile="cpu"), (), 2, "profile 'cpu'"),
     (dict(data="/elsewhere/HAM10000"), (), 2, "data 'HAM10000'"),
     (dict(), ("--folds", "7"), 2, "--folds"),
     (dict(), ("--only", "77"), 2, "--only")])
@@ -63,7 +63,7 @@ def test_update_refuses_what_does_not_belong_together(tmp_path, capsys):
     out = ["--baseline", str(tmp_path / "new.json"), "--update"]
     first = write_run(tmp_path / "a", 0)
     assert regress_command([first, write_run(tmp_path / "b", 0), *out]) == 2
-    assert regress_command([first, write_run(tmp_path / "c", 1, profile="full"), *out]) == 2
+    assert regress_command([first, write_run(tmp_path / "c", 1, profile="gpu"), *out]) == 2
     assert regress_command([str(tmp_path / "none"), *out]) == 2
     assert not (tmp_path / "new.json").exists()
     assert regress_command([first, write_run(tmp_path / "d", 1), *out]) == 0

@@ -5,12 +5,15 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from random import Random
 import nbformat
 import pytest
+import skin_nb
 from bad_arguments import class_folders
 from skin_nb import batch, template
 from skin_nb.batch import (
-    EARLIER, batch_environment, find_notebooks, no_experiments, notebooks_folder, run_one)
+    EARLIER, batch_environment, find_notebooks, no_experiments, notebooks_folder, run_notebooks,
+    run_one)
 from skin_nb.commands import describe_plan, plan_run, report_run, run_command, run_parser
 from skin_nb.core import DataError
 from skin_nb.regression import Baseline
@@ -204,6 +207,123 @@ def test_other_parameters_are_named(tmp_path, go):
     assert "seed 0 -> 5" in outcome.again
 
 
+def test_force_runs_what_is_done(tmp_path, go, fake):
+    go()
+    assert go()[0] == "skipped"
+    outcome = run_one(go.path, tmp_path / "run", dict(seed=0), {}, "1", force=True)
+    assert outcome.state == "done" and "--force" in outcome.again
+    assert "metrics.json" not in fake.seen[-1] and go()[0] == "skipped"
+
+
+# what notebooks need
+
+def needy(path, *needs):
+    "A notebook that needs others."
+    notebook(path, "1")
+    stored = nbformat.read(path, 4)
+    stored.cells[1].source += f"\nneeds = {list(needs)!r}"
+    nbformat.write(stored, path)
+    return path
+
+
+@pytest.fixture
+def three(tmp_path, fake):
+    "Three notebooks, the first needs the second; `three()` runs them: name -> state."
+    folder = tmp_path / "nbs"
+    needy(folder / "30_first.ipynb", "31_second")
+    notebook(folder / "31_second.ipynb", "1")
+    notebook(folder / "32_third.ipynb", "1")
+
+    def three(only="", jobs=2, **options):
+        outcomes = run_notebooks(find_notebooks(folder, only), tmp_path / "run", {}, jobs, **options)
+        three.said = {o.notebook: o.error or o.again for o in outcomes}
+        return {o.notebook: o.state for o in outcomes}
+    three.folder, three.run = folder, tmp_path / "run"
+    return three
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_what_is_needed_runs_first(three, fake, jobs):
+    assert set(three(jobs=jobs).values()) == {"done"}
+    ends = {name: (three.run / name / "done.json").stat().st_mtime_ns
+            for name in ("30_first", "31_second")}
+    assert ends["31_second"] < (three.run / "30_first" / "begun.json").stat().st_mtime_ns
+    assert set(three(jobs=jobs).values()) == {"skipped"}
+
+
+def test_new_results_are_read_again(three):
+    three()
+    notebook(three.folder / "31_second.ipynb", "2")
+    assert three() == {"30_first": "done", "31_second": "done", "32_third": "skipped"}
+    assert "what it needs has changed" in three.said["30_first"]
+
+
+def test_what_needs_a_failed_notebook_does_not_run(three, fake):
+    fake.code = 1
+    assert set(three().values()) == {"failed"}
+    assert three.said["30_first"] == "not run: it needs 31_second, which failed"
+    assert len(fake.seen) == 2
+
+
+def test_what_is_left_out_comes_from_the_run_folder(three, monkeypatch):
+    monkeypatch.chdir(three.folder.parent)
+    with pytest.raises(DataError, match="Add 31 to --only"):
+        plan("--only", "30", "--out", "run")
+    three("31", data=f"sample {skin_nb.__version__}")
+    (three.run / "31_second" / "parameters.json").write_text("{}")
+    said = " ".join(describe_plan(plan("--only", "30", "--out", "run", "--seed", "5")).split())
+    assert "taken 31_second from an earlier call (other parameters: " in said
+    assert "seed nothing -> 5" in said and not (three.run / "30_first").exists()
+
+
+def test_circles_and_strangers_are_refused(three):
+    needy(three.folder / "31_second.ipynb", "30")
+    with pytest.raises(DataError, match="circle: 3._.* needs 3._.* needs 3._"):
+        three()
+    needy(three.folder / "31_second.ipynb", "35_nowhere")
+    with pytest.raises(DataError, match="35_nowhere"):
+        three()
+
+
+# kill -9
+
+EPOCHS = """import os, time
+from pathlib import Path
+from skin_nb.core import read_json, replacing, write_json
+state = Path(out, "fold0", "stage1.ckpt.npz")
+epochs = read_json(state) if state.exists() else []
+for epoch in range(len(epochs), 12):
+    epochs.append([epoch, os.getpid()])
+    with replacing(state) as half:
+        write_json(half, epochs)
+        time.sleep(.15)
+write_json(Path(out, "metrics.json"), dict(rows=[], epochs=epochs))"""
+
+
+def test_killed_at_any_moment_a_run_goes_on(tmp_path):
+    "Epochs are never done twice once they are kept, and half a checkpoint is cleared away."
+    notebook(tmp_path / "nbs/30_quick.ipynb", "1")
+    notebook(tmp_path / "nbs/31_long.ipynb", EPOCHS)
+    command = ["skin_nb_run", "--out", "run"]
+    state = tmp_path / "run/31_long/fold0/stage1.ckpt.npz"
+    random = Random(20)
+    for kill in range(2):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, start_new_session=True)
+        before = len(json.loads(state.read_text())) if state.exists() else 0
+        assert wait_for(lambda: state.exists() and len(json.loads(state.read_text())) > before)
+        time.sleep(random.uniform(0, .3))
+        process.kill()
+        process.wait()
+    (state.parent / ".stage1.ckpt.npz.4711.tmp.npz").write_text("half a file")
+    r = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert r.returncode == 0 and "skipped  30_quick" in r.stdout, r.stdout + r.stderr
+    epochs = json.loads((tmp_path / "run/31_long/metrics.json").read_text())["epochs"]
+    assert [epoch for epoch, _ in epochs] == list(range(12))
+    assert len({kernel for _, kernel in epochs}) == 3
+    assert not state.parent.exists()
+
+
 # where the notebooks are
 
 @pytest.fixture
@@ -263,7 +383,7 @@ def test_what_will_run_is_said_first(tmp_path, monkeypatch):
                                               part=None)
     said = " ".join(describe_plan(planned).split())
     for text in (f"{tmp_path}/data, 4 images", "layout folders", "2 classes: nv (2), mel (2)",
-                 "two_core", "trained from scratch: ResNet50V2",
+                 "profile cpu", "trained from scratch: ResNet50V2",
                  "30_custom_cnn, 33_resnet50v2, 90_results",
                  f"output {tmp_path}/run", "cost not known"):
         assert text in said
@@ -282,6 +402,17 @@ def test_a_parameter_of_one_notebook(tmp_path):
                         (("seed", "7"), "an option of its own")):
         with pytest.raises(DataError, match=says):
             plan("--only", "56", "-p", *wrong, "--out", tmp_path / "run")
+
+
+def test_numbers_of_the_profile(tmp_path):
+    planned = plan("--only", "30", "--profile", "gpu", "--out", tmp_path / "run",
+                   "-p", "size", "96", "-p", "batch", "none")
+    assert planned.parameters["profile"] == dict(name="gpu", size=96, batch=None)
+    assert "profile gpu, size 96, batch none" in " ".join(describe_plan(planned).split())
+    assert plan("--only", "30", "--out", tmp_path / "run").parameters["profile"] == "sample"
+    for wrong, says in ((("size", "0"), "from 1, or none"), (("rows", "few"), "a whole number")):
+        with pytest.raises(DataError, match=says):
+            plan("--only", "30", "-p", *wrong, "--out", tmp_path / "run")
 
 
 @pytest.mark.filterwarnings("ignore:nothing says")
