@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 import skin_nb
 from .core import (
-    DataError, Problem, read_weights_name, require_file, weights_file, weights_home,
+    ARRAY_FILES, DataError, Problem, read_weights_name, require_file, weights_file, weights_home,
     weights_names)
 from .processes import LOCK
 
@@ -194,12 +194,13 @@ def _registry_source():
 
 def network_names() -> list:
     "The names of all networks of the registry, without importing it."
-    entry = r'^ +(?:Backbone|_application_entry)\("(\w+)"'
+    entry = r'^ +(?:Backbone|_application_entry|_foundation_entry)\("(\w+)"'
     return re.findall(entry, _registry_source(), re.M)
 
 def pretrained_names() -> list:
-    "The networks that want a file of weights: those of `keras.applications`."
-    return re.findall(r'^ +_application_entry\("(\w+)"', _registry_source(), re.M)
+    "The networks that want weights: those of `keras.applications`, and foundation models."
+    entry = r'^ +(?:_application_entry|_foundation_entry)\("(\w+)"'
+    return re.findall(entry, _registry_source(), re.M)
 
 def networks_in(
     code: str,  # of a notebook
@@ -228,7 +229,13 @@ def choose_weights(
     return str(path)
 
 # %% ../nbs/24d_arguments.ipynb #c123fe04
-WEIGHTS_BEGIN = {".h5": b"\x89HDF\r\n\x1a\n", ".npz": b"PK"}
+WEIGHTS_BEGIN = {".h5": b"\x89HDF\r\n\x1a\n", ".npz": b"PK", ".safetensors": b"{"}
+
+def _first_bytes(file):
+    "The bytes of a file that tell what it is."
+    with open(file, "rb") as opened:
+        opened.seek(8 if file.suffix == ".safetensors" else 0)
+        return opened.read(len(WEIGHTS_BEGIN[file.suffix]))
 
 def _weights_problem(network, path):
     "What is wrong with a network's weights; None if nothing is."
@@ -238,15 +245,13 @@ def _weights_problem(network, path):
         return Problem(str(path), network, f"no weights of {network}", expected,
                        "Put the file there, leave the notebook out of --only, use --weights "
                        "imagenet to download, or --weights '' to go without.")
-    if file.suffix != ".npz" and read_weights_name(network, file) is None:
+    if file.suffix not in ARRAY_FILES and read_weights_name(network, file) is None:
         return Problem(str(file), network, "this file name", expected, "Rename the file.")
     require_file(file, f"the weights of {network}")
-    first = WEIGHTS_BEGIN[file.suffix]
-    with open(file, "rb") as opened:
-        start = opened.read(len(first))
-    if start != first:
+    start = _first_bytes(file)
+    if start != WEIGHTS_BEGIN[file.suffix]:
         return Problem(str(file), network, f"a file that begins with {start!r}",
-                       f"weights as Keras stores them ({file.suffix})", "Download it again.")
+                       f"weights ({file.suffix})", "Download it again.")
     return None
 
 def weights_problems(

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['IMAGENET_MEAN', 'IMAGENET_STD', 'CAFFE_MEAN', 'CONVENTIONS', 'SAMPLE_NET', 'BACKBONES', 'RANDOM', 'Backbone',
-           'preprocess', 'custom_cnn', 'sample_net', 'register_backbone', 'get_backbone', 'Weights', 'find_weights',
-           'swap_depthwise', 'build_backbone', 'h5_bytes', 'load_into', 'MatmulDepthwise', 'BfloatPointwise', 'on_cpu',
-           'training_copy', 'calibrate_batch_norm']
+           'preprocess', 'custom_cnn', 'sample_net', 'register_backbone', 'get_backbone', 'fit_size', 'Weights',
+           'find_weights', 'swap_depthwise', 'build_backbone', 'h5_bytes', 'load_into', 'MatmulDepthwise',
+           'BfloatPointwise', 'on_cpu', 'training_copy', 'calibrate_batch_norm']
 
 # %% ../nbs/20_backbones.ipynb #dbb80092
 import re
@@ -18,7 +18,7 @@ from typing import Callable
 import numpy as np
 import skin_nb
 from .core import (
-    DataError, Problem, first_line, read_weights_name, require_backend, require_file,
+    ARRAY_FILES, DataError, Problem, first_line, read_weights_name, require_backend, require_file,
     weights_file, weights_home, weights_names)
 
 # %% ../nbs/20_backbones.ipynb #698db49f
@@ -27,6 +27,7 @@ require_backend()
 # %% ../nbs/20_backbones.ipynb #02429c0f
 import keras
 from keras import layers, ops
+from .dinov2 import VIT_S14, dinov2_vits14, load_dinov2
 
 # %% ../nbs/20_backbones.ipynb #ac8d537c
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Backbone:
     weights: str = ""  # file of weights that comes with the package; empty: none does
     pretrained: bool = True  # whether there are weights for it anywhere
     cam: str = ""  # the feature map that Grad-CAM asks; empty: the last
+    step: int = 1  # height and width are multiples of it, pixels
+    read: Callable | None = None  # (network, path): loads a file of its authors; None: Keras's own
 
 # %% ../nbs/20_backbones.ipynb #c82ed2a0
 def _application(name, x, weights):
@@ -54,6 +57,12 @@ def _application(name, x, weights):
 
 def _application_entry(name, size, expects, smallest=32, cam=""):
     return Backbone(name, size, expects, partial(_application, name), smallest, cam=cam)
+
+# %% ../nbs/20_backbones.ipynb #6b4e9115
+def _foundation_entry(name, size, patch, build, read):
+    "A transformer of plain layers that ends in a feature map."
+    return Backbone(name, size, "standardised", build, 2 * patch, cam="patches", step=patch,
+                    read=read)
 
 # %% ../nbs/20_backbones.ipynb #d0f6bf31
 def _models_folder():
@@ -153,6 +162,7 @@ for entry in (
     _application_entry("InceptionResNetV2", 299, "-1..1", smallest=75),
     _application_entry("DenseNet121", 224, "standardised"),
     _application_entry("ConvNeXtSmall", 224, "0..255"),
+    _foundation_entry("DINOv2_ViTS14", 224, 14, dinov2_vits14, partial(load_dinov2, VIT_S14)),
 ):
     register_backbone(entry)
 
@@ -166,6 +176,22 @@ def get_backbone(
                                 "Choose one of these, or register one with register_backbone."))
     return BACKBONES[name]
 
+# %% ../nbs/20_backbones.ipynb #c8ef88ad
+def fit_size(
+    entry: Backbone,
+    size: int,  # pixels
+) -> int:  # pixels
+    "The largest size of at most `size` that a backbone takes; where there is none, its smallest."
+    size = max(size, entry.smallest)
+    return size - size % entry.step
+
+def _require_size(entry, size):
+    "A `DataError` for pictures that can't be cut into patches."
+    if size % entry.step:
+        raise DataError(Problem("size", None, f"{size} px",
+                                f"a multiple of {entry.step} px for {entry.name}",
+                                f"Use {fit_size(entry, size)} px."))
+
 # %% ../nbs/20_backbones.ipynb #dce48efc
 @dataclass(frozen=True)
 class Weights:
@@ -177,7 +203,9 @@ class Weights:
     lite: bool = False  # of an EfficientNet-Lite: ReLU6 takes the place of swish
 
     def __str__(self):
-        name = self.source.removesuffix(".weights.h5").removesuffix(".npz")
+        name = self.source
+        for suffix in (".weights.h5", *ARRAY_FILES):
+            name = name.removesuffix(suffix)
         version = re.search(r"b(\d)_lite", name)
         return f"{name} (EfficientNet-Lite{version[1]})" if version else name
 
@@ -228,8 +256,8 @@ def _packaged(name):
     return Weights(file, str(Path(skin_nb.__file__).parent / file))
 
 def _read_name(name, path):
-    "What the name of a weights file says about it; arrays (.npz) are of the whole network."
-    if path.suffix == ".npz":
+    "What the name of a weights file says about it; arrays are of the whole network."
+    if path.suffix in ARRAY_FILES:
         return Weights(path.name, str(path))
     said = read_weights_name(name, path)
     if said is None:
@@ -272,6 +300,7 @@ def build_backbone(
     "Build a backbone with its preprocessing."
     entry = get_backbone(name)
     side = size or entry.size
+    _require_size(entry, side)
     image = keras.Input((side, side, 3), name="image")
     download = "imagenet" if weights.source == "imagenet" else None
     features = entry.build(preprocess(image, entry.expects), download)
@@ -309,13 +338,18 @@ def h5_bytes(
         opened.visititems(add)
     return sum(sizes)
 
+def _stored_bytes(path):
+    "What the arrays of a weights file take in memory."
+    if path.endswith(".safetensors"):
+        return Path(path).stat().st_size
+    if not path.endswith(".npz"):
+        return h5_bytes(path)
+    with zipfile.ZipFile(path) as archive:
+        return sum(member.file_size for member in archive.infolist())
+
 def _check_extent(net, path):
     "Raise a `ValueError` for a file with far more in it than a network can take."
-    if path.endswith(".npz"):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-    else:
-        size = h5_bytes(path)
+    size = _stored_bytes(path)
     most = 64 * 2 ** 20 + 32 * net.count_params()  # doubles, with an optimizer's two moments
     if size > most:
         raise ValueError(f"{size / 1e9:.1f} GB of arrays")
@@ -328,9 +362,11 @@ def _clip_activations(net):
             layer.activation = keras.activations.relu6
 
 def _load_file(net, path):
-    "Load weights as Keras saves them, or as arrays of half precision in the network's order."
-    if not path.endswith(".npz"):
+    "Load weights as Keras saves them, as their authors did, or in half precision in our order."
+    if path.endswith(".h5"):
         return net.load_weights(path)
+    if get_backbone(net.name).read:
+        return get_backbone(net.name).read(net, path)
     with np.load(path) as arrays:
         net.set_weights([arrays[name].astype("float32") for name in arrays.files])
 

@@ -52,13 +52,15 @@ def frozen_features(
     size: int = 224,  # pixels
     weights=None,  # see `find_weights`
     seed: int = 0,  # of random weights
+    precision: str = "float32",  # of the multiplications, see `choose_engine`
 ) -> np.ndarray:  # (N, F) float32, row i for row i of the table
     "Pooled features of a frozen backbone, computed at most once per picture."
     from skin_nb.prefix import cache_features, image_source
     images = decode_images(table, size)
     rows = np.arange(len(table))
     network = frozen_network(images, backbone, weights, seed)
-    cached = cache_features(network, image_source(images), rows, verbose=bars())
+    cached = cache_features(network, image_source(images), rows, verbose=bars(),
+                            precision=precision)
     return np.asarray(cached.read(0, rows), "float32")
 
 # %% ../nbs/21b_frozen_heads.ipynb #02d386c5

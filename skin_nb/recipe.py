@@ -8,7 +8,7 @@ __all__ = ['WATCHED', 'POOLS', 'FUSIONS', 'ENGINE_PRECISIONS', 'POLICIES', 'PREC
 
 # %% ../nbs/20a_recipe.ipynb #dcc40e09
 from dataclasses import dataclass, replace
-from .backbones import get_backbone
+from .backbones import fit_size, get_backbone
 from .balancing import Loss, Strategy
 from .batches import Views
 from .core import DataError, Problem, Profile
@@ -194,8 +194,8 @@ def cap_recipe(
     profile: Profile,  # how much work is allowed
 ) -> tuple:  # (Recipe, str): the capped recipe, and what was capped
     "Reduce a recipe to what a profile allows."
-    smallest = get_backbone(recipe.backbone).smallest
-    size = min(recipe.size, max(profile.size or recipe.size, smallest))
+    fitting = fit_size(get_backbone(recipe.backbone), profile.size or recipe.size)
+    size = min(recipe.size, fitting)
     stages = tuple(replace(s, epochs=_least(s.epochs, _most_epochs(s, recipe, profile)))
                    for s in recipe.stages)
     rows = replace(recipe.rows, per_epoch=_rows_per_epoch(recipe, profile),

@@ -45,6 +45,11 @@ scaled = layers.Rescaling(1 / 127.5, -1)(image)
 net = keras.applications.MobileNetV2(include_top=False, weights=None, input_tensor=scaled)
 finish("mobilenet", image, layers.GlobalAveragePooling2D()(net.output))
 
+from skin_nb.dinov2 import Transformer, vision_transformer
+image = keras.Input((56, 56, 3), name="image")
+maps = vision_transformer(Transformer(width=32, blocks=2, heads=2), layers.Rescaling(1 / 127.5, -1)(image))
+finish("tokens", image, layers.GlobalAveragePooling2D()(maps))
+
 rng = np.random.default_rng(0)
 small, large = (rng.integers(0, 256, (5, side, side, 3), dtype="uint8") for side in (48, 64))
 np.savez(f"{folder}/in.npz", small=small, large=large, facts=rng.normal(size=(5, 5)).astype("float32"))
@@ -70,6 +75,9 @@ for method in METHODS:
     out[f"nested_{method}"] = grad_cam(nested, x["small"], "a", batch=5, method=method)
 for layer in (None, "block_3_expand_relu"):
     out[f"mobilenet_{layer}"] = grad_cam(models["mobilenet"], x["large"], layer, batch=2)
+tokens = load("tokens")
+out["tokens_patches"] = grad_cam(tokens, x["large"][:, :56, :56], "patches", batch=5)
+out["tokens_answers"] = tokens.predict(x["large"][:, :56, :56], verbose=0)
 np.savez(f"{folder}/{keras.backend.backend()}.npz", **out, tensorflow="tensorflow" in sys.modules)
 """
 
@@ -94,7 +102,7 @@ def test_maps_agree_between_back_ends(tmp_path):
     tf, jax = (np.load(tmp_path / f"{b}.npz") for b in ("tensorflow", "jax"))
     names = [k for k in tf.files if k != "tensorflow"]
     filled = [k for k in names if tf[k].max() > 0]
-    assert len(names) == 24 and len(filled) >= 18  # the maps are not all empty
+    assert len(names) == 26 and len(filled) >= 20  # the maps are not all empty
     for k in names:
         np.testing.assert_allclose(jax[k], tf[k], atol=1e-5, err_msg=k)
     assert not jax["tensorflow"]  # JAX doesn't need TensorFlow

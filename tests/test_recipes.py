@@ -78,7 +78,7 @@ def test_resnet50_learns_from_350_images():
     y = np.repeat(np.arange(7), [261, 412, 878, 92, 890, 5364, 115])
     assert np.bincount(y[limit_rows(y, r.rows.per_class, r.seed)]).tolist() == [50] * 7
 
-ONE_EACH = ["custom_cnn", "efficientnet_b0", "resnet50", "resnet50v2", "efficientnet_b1", "efficientnet_v2s", "mobilenet_v2", "efficientnet_b4"]
+ONE_EACH = ["custom_cnn", "efficientnet_b0", "resnet50", "resnet50v2", "efficientnet_b1", "efficientnet_v2s", "mobilenet_v2", "efficientnet_b4", "dinov2_vits14"]
 
 def adjusts_logits(r): return r.protocol == "honest" and r.strategy.loss.logit_adjustment == 1 and r.strategy.sampler == "all rows"
 
