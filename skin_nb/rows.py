@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['SCORES', 'ROW_KEY', 'RESULT_COLUMNS', 'PUBLISHED_CLASSES', 'PUBLISHED', 'WIDTH', 'Score', 'result_row',
            'result_table', 'collect_results', 'read_rows', 'read_results', 'write_results', 'headline_metric',
-           'chance_level', 'leaderboard', 'present', 'format_leaderboard', 'newest_run', 'find_results']
+           'chance_level', 'leaderboard', 'present', 'format_leaderboard', 'markdown_table', 'newest_run',
+           'find_results']
 
 # %% ../nbs/22b_rows.ipynb #0c5ff08b
 import math
@@ -391,7 +392,7 @@ def format_leaderboard(
         table, footnotes = present(board[board.task == task], brackets=markdown)
         notes = [f"{n}. {note}" for n, note in enumerate(footnotes, 1)]
         if markdown:
-            text = _markdown(table)
+            text = markdown_table(table)
         else:
             text = _terminal(table)
             notes = [textwrap.fill(note, WIDTH, subsequent_indent="   ") for note in notes]
@@ -422,7 +423,10 @@ def _chance_line(task, brackets):
         return sentence
     return sentence + " Figures in brackets are those published for HAM10000."
 
-def _markdown(table):
+def markdown_table(
+    table: pd.DataFrame,  # of text
+) -> str:  # lines
+    "A table as Markdown, whatever its cells hold."
     lines = [table.columns, ["---"] * table.shape[1], *table.itertuples(index=False)]
     return "\n".join("| " + " | ".join(map(page_text, line)) + " |" for line in lines)
 

@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from skin_nb.beside import (
+    describe_subgroups, patient_groups, plot_subgroups, subgroup_table)
 from skin_nb.calibration import (
-    carve_calibration, describe_coverage, describe_selective, describe_subgroups, patient_groups,
-    plot_subgroups, risk_coverage, selective_table, set_table, subgroup_table, temperature_table,
-    write_tables)
+    carve_calibration, describe_coverage, describe_selective, risk_coverage, selective_table,
+    set_table, temperature_table, write_tables)
 from skin_nb.certainty import (
     conformal_sets, conformal_threshold, fit_temperature, predict_sets, scale_predictions,
     scale_probabilities)
