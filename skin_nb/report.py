@@ -72,8 +72,15 @@ def _read_notebook(folder, about, is_done, is_running, tables):
     state = "finished" if is_done else state
     trials = [read_trial(path, folder, key, about, tables)
               for path, key in trial_folders(folder).items()]
-    error = last_error(folder / f"{folder.name}.ipynb") if state == "not finished" else ""
+    error = _last_words(folder) if state == "not finished" else ""
     return NotebookReport(folder.name, state, about, trials, error)
+
+def _last_words(folder):
+    "The end of what a notebook said; where it can't be read, that."
+    try:
+        return last_error(folder / f"{folder.name}.ipynb") or "It says nothing."
+    except (OSError, KeyError, TypeError, AttributeError):
+        return "The executed notebook can't be read."
 
 def read_run(
     run: str | Path,  # run folder
@@ -253,6 +260,7 @@ WORDS = (
     "chance: the model's own answers, dealt to the pictures at random.",
     "intervals: 95 %, from resampled lesions (or patients); within one run, not over seeds.",
     "calibration error and Brier score: the lower the better.",
+    "running: a command is writing into the folder, or was when it was killed.",
     f"{NOT_MEASURED}: the run folder doesn't say.")
 
 def _sections(report):

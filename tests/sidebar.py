@@ -20,7 +20,7 @@ SECTIONS = {  # the first number that belongs to it -> its name; up to the next 
     50: "Studies",
     90: "Results"}
 FIRST = ("index", "start_here")  # pages without a number, before the chapters
-LAST = ("glossary", "data_cards", "limits")  # and after them
+LAST = ("glossary", "data_cards", "limits", "checklist")  # and after them
 NUMBER = re.compile(r"(\d+)([a-z]?)_")
 
 
