@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TRIAL_NAMES', 'NEEDED', 'NOT_MEASURED', 'NOT_STATED', 'SIDES', 'COST', 'FEW', 'PEOPLE', 'NOBODY', 'ETHICS',
            'TrialFiles', 'trial_folders', 'label_tables', 'read_trial', 'recipe_rows', 'split_rows', 'training_text',
-           'trial_scores', 'calibration_rows', 'alarm_rows', 'cost_rows', 'machine_rows', 'limit_lines', 'model_card',
-           'sealed', 'is_as_written', 'write_card']
+           'published_text', 'trial_scores', 'calibration_rows', 'alarm_rows', 'cost_rows', 'machine_rows',
+           'limit_lines', 'model_card', 'sealed', 'is_as_written', 'write_card']
 
 # %% ../nbs/28a_model_card.ipynb #bc0d25a1
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ from .experiment import load_data, load_melanoma
 from .model_files import read_certainty, read_model_info, read_seen
 from .predictions import read_predictions
 from .records import RECORD_KEY, RECORD_KINDS
-from .rows import collect_results, leaderboard, markdown_table, read_rows
+from .rows import (
+    PUBLISHED, SCORES, collect_results, leaderboard, markdown_table, read_rows)
 from .tasks import TASKS, task_of
 
 # %% ../nbs/28a_model_card.ipynb #0f7b91ee
@@ -244,6 +245,18 @@ def _published(rows):
     figures = {name.removeprefix("published_"): value for name, value in line.items()
                if name.startswith("published_")}
     return {name: value for name, value in figures.items() if pd.notna(value)}
+
+def published_text(
+    trial: TrialFiles,
+) -> str:  # empty where nothing is published of the recipe and task
+    "What was published of a recipe, whatever the split."
+    figures = PUBLISHED.get(trial.key["recipe"])
+    if not figures or figures.get("task", "ham10000") != trial.key["task"]:
+        return ""
+    scores = [f"{SCORES[name].label} {value:.3f}" for name, value in figures.items()
+              if name in SCORES]
+    return (f"Published of this recipe ({figures['source']}; split by "
+            f"{figures.get('split', 'image')}): {', '.join(scores)}.")
 
 def trial_scores(
     trial: TrialFiles,
@@ -468,7 +481,8 @@ def _evaluation_data(trial):
 # %% ../nbs/28a_model_card.ipynb #970b73de
 def _results(trial):
     "The numbers."
-    parts = {"Scores": _block(trial_scores(trial)),
+    theirs = page_text(published_text(trial))
+    parts = {"Scores": f"{_block(trial_scores(trial))}\n\n{theirs}".strip(),
              "Classes": _block(class_rows(trial.metrics)) if trial.metrics else NOT_MEASURED,
              "Groups of patients": _groups_text(trial),
              "Calibration": _block(calibration_rows(trial)),
