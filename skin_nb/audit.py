@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from .arguments import absolute_path, refuse_argument
 from .beside import (
-    DEALS, class_rows, compare_scores, describe_subgroups, group_rows, patient_groups,
+    DEALS, class_rows, compare_scores, describe_subgroups, subgroup_rows, patient_groups,
     plot_subgroups, score_rows, span_text, subgroup_table)
 from .commands import READING_OPTIONS, add_options, find_data
 from .core import printable, write_json
@@ -505,7 +505,7 @@ def _group_parts(audit):
     lines = [line.removeprefix("- ") for line in said.splitlines()]
     drawn = plot_subgroups(audit.groups)
     figure = html_figure(drawn, "A score of each group with its 95 % interval")
-    return bullet_list(lines), html_table(group_rows(audit.groups)), figure
+    return bullet_list(lines), html_table(subgroup_rows(audit.groups)), figure
 
 def _split_parts(audit):
     "What stood on both sides."

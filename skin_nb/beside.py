@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DEALS', 'NEED_MORE', 'GROUP_COLUMNS', 'SPELLED', 'constant_answer', 'chance_scores', 'compare_scores',
            'patient_groups', 'interval_text', 'subgroup_table', 'describe_subgroups', 'plot_subgroups', 'span_text',
-           'score_rows', 'class_rows', 'group_rows']
+           'score_rows', 'class_rows', 'subgroup_rows']
 
 # %% ../nbs/22j_beside.ipynb #05301f4e
 from dataclasses import dataclass
@@ -319,7 +319,7 @@ def class_rows(
     return pd.DataFrame(rows)
 
 # %% ../nbs/22j_beside.ipynb #3408a7e3
-def group_rows(
+def subgroup_rows(
     t: pd.DataFrame,  # rows of `subgroup_table` with column; or empty
 ) -> pd.DataFrame:  # of text; empty where nothing is known of the patients
     "Scores of each group of patients."
