@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURES_AT_ONCE', 'IMAGE_NAMES', 'MAP_SIDE', 'whole_picture', 'picture_square', 'Asked', 'list_asked', 'read_blocks',
-           'read_metadata', 'match_metadata', 'describe_metadata', 'Classifier', 'answer_table', 'answer_pictures',
-           'describe_problems', 'heat_map', 'write_maps', 'describe_answers']
+           'read_metadata', 'match_metadata', 'describe_metadata', 'AskedNetwork', 'Classifier', 'answer_table',
+           'answer_pictures', 'describe_problems', 'heat_map', 'write_maps', 'describe_answers']
 
 # %% ../nbs/24g_classifier.ipynb #b91563f9
 import os
@@ -19,20 +19,22 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from .batches import Views
-from .certainty import Certainty, pooled_output
+from .certainty import Certainty, StrangeAlarm, pooled_output
 from .core import DataError, Problem, first_line, replacing
+from .ensemble_files import (
+    LoadedFile, Member, compare_with_members, join_answers, load_any)
 from .folders import Picture, describe_passed_over, look_through, name_pictures, picture_name
 from .gradcam import cam_layer, grad_cam, overlay
-from .model_files import compare_seen, read_certainty, read_seen, unusable_model
+from .model_files import unusable_model
 from .own_data import NOTHING_KNOWN, USUAL_NAMES
 from .pictures import available_cores, open_image, read_pixels, square_pixels, upright_rgb
 from .preparation import MetadataEncoder, encode_metadata
 from .tables import (
     GAPS, LINE, SEX_WORDS, check_image_ids, check_people, column_named, is_dangerous, meaning,
     read_table, refuse, typed)
-from .tasks import Task, task_from_dict, with_task
+from .tasks import Task, with_task
 from .terminal import Progress
-from .training import check_probabilities, load_model, make_answer, model_side, two_columns
+from .training import check_probabilities, make_answer, model_side, two_columns
 
 # %% ../nbs/24g_classifier.ipynb #742a72f2
 import keras
@@ -128,10 +130,10 @@ def list_asked(
 # %% ../nbs/24g_classifier.ipynb #3901452b
 PICTURES_AT_ONCE = 64  # in memory together; as many again are being decoded
 
-def _try_square(side, picture):
-    "The square of a picture, or the `Problem` with it."
+def _try_squares(sides, picture):
+    "The squares of a picture by their side, or the `Problem` with it."
     try:
-        return picture_square(picture, side)
+        return {side: picture_square(picture, side) for side in sides}
     except DataError as error:
         return error.problems[0]
     except (OSError, ValueError, TypeError, AttributeError) as error:  # of what a caller has opened
@@ -139,15 +141,15 @@ def _try_square(side, picture):
 
 def read_blocks(
     pictures: list,  # see `whole_picture`
-    side: int,  # pixels
-):  # yields row numbers (n,) and as many arrays (side, side, 3) or `Problem`
+    sides: tuple,  # pixels
+):  # yields row numbers (n,) and as many dicts, side -> (side, side, 3), or `Problem`
     "Decode pictures block by block, one block ahead."
     ends = range(PICTURES_AT_ONCE, len(pictures), PICTURES_AT_ONCE)
     blocks = np.split(np.arange(len(pictures)), ends)
     waiting = None
     with ThreadPoolExecutor(available_cores()) as pool:
         for rows in blocks:
-            coming = pool.map(partial(_try_square, side), [pictures[row] for row in rows])
+            coming = pool.map(partial(_try_squares, sides), [pictures[row] for row in rows])
             if waiting:
                 yield waiting[0], list(waiting[1])
             waiting = rows, coming
@@ -249,9 +251,9 @@ def describe_metadata(
     return [] if untold.all() else ["note: this model reads no metadata"]
 
 # %% ../nbs/24g_classifier.ipynb #60e2f341
-def _with_features(model, certainty):
+def _with_features(model, alarm):
     "A network whose output begins with the features that are needed, and how many these are."
-    if certainty is None or certainty.alarm is None:
+    if alarm is None:
         return model, 0
     pooled = pooled_output(model)
     both = [keras.ops.cast(tensor, "float32") for tensor in (pooled, model.output)]
@@ -261,35 +263,90 @@ def _with_features(model, certainty):
     return keras.Model(inputs, keras.ops.concatenate(both, -1)), pooled.shape[-1]
 
 @dataclass(frozen=True)
-class Classifier:
-    "A saved model, ready to be asked."
-    path: Path
-    model: keras.Model
-    info: dict  # from `load_model`
-    certainty: Certainty | None  # None: its run has left no calibration
-    seen: dict | None  # from `read_seen`
-    net: keras.Model  # the same network, with its features before its answers
+class AskedNetwork:
+    "A member of a file, ready for decoded pictures."
+    member: Member
+    alarm: StrangeAlarm | None  # None: it has learnt none
+    net: keras.Model  # its network, where there is an alarm with the features before the answers
     features: int  # how many; 0: none are needed
 
-    @classmethod
-    def load(cls,
-             path: str | Path,  # model.keras of a run
-             ):
-        "The classifier in a file; anything else is a `DataError`."
-        model, info = load_model(path)
-        certainty = _load_certainty(path, model, info)
-        return cls(Path(path), model, info, certainty, read_seen(path),
-                   *_with_features(model, certainty))
-
     @property
-    def task(self) -> Task:
-        "What it tells apart."
-        return task_from_dict(self.info["task"])
+    def side(self) -> int:
+        "The side of the pictures that it wants, in pixels."
+        return model_side(*self.member.loaded)
 
     @property
     def encoder(self) -> MetadataEncoder | None:
         "How it reads age, sex and site; None: not at all."
-        return self.info["encoder"] and MetadataEncoder.from_dict(self.info["encoder"])
+        encoder = self.member.loaded[1]["encoder"]
+        return encoder and MetadataEncoder.from_dict(encoder)
+
+    def is_strange(self,
+                   x: np.ndarray,  # (n, features)
+                   ) -> np.ndarray | None:  # (n,) of bool; None: it can't tell
+        "Which pictures are like none that it was trained on."
+        return self.alarm and self.alarm.distance(x) > self.alarm.limit
+
+def _asked_network(path, member):
+    "A member with its alarm; a `DataError` where that isn't its own."
+    model, info = member.loaded
+    certainty = _understood(path, member.certainty, info["task"]["classes"], model)
+    alarm = certainty and certainty.alarm
+    return AskedNetwork(member, alarm, *_with_features(model, alarm))
+
+def _understood(path, stored, classes, model):
+    "What goes with answers; a `DataError` where it isn't of this file."
+    if stored is None:
+        return None
+    try:
+        certainty = Certainty.from_dict(stored)
+        fits = _fits(certainty, classes, model)
+    except Exception:  # of JSON that has any shape
+        fits = False
+    if not fits:
+        raise unusable_model(path, "a calibration that can't be understood")
+    return certainty
+
+def _fits(certainty, classes, model):
+    "Whether a calibration has the file's classes and the network's features."
+    if certainty.alarm and len(certainty.alarm.axes) != pooled_output(model).shape[-1]:
+        return False
+    return len(certainty.thresholds) == len(classes) and certainty.temperature > 0
+
+# %% ../nbs/24g_classifier.ipynb #037c10cc
+@dataclass(frozen=True)
+class Classifier:
+    "A saved model or an ensemble, ready to be asked."
+    file: LoadedFile
+    certainty: Certainty | None  # of its answers; None: its run has left no calibration
+    networks: tuple  # of `AskedNetwork`, as many as the file has members
+
+    @classmethod
+    def load(cls,
+             path: str | Path,  # model.keras of a run, or an ensemble
+             ):
+        "The classifier in a file; anything else is a `DataError`."
+        file = load_any(path)
+        networks = tuple(_asked_network(path, member) for member in file.members)
+        first, _ = file.members[0].loaded
+        certainty = _understood(path, file.certainty, file.task.classes, first)
+        return cls(file, certainty, networks)
+
+    @property
+    def task(self) -> Task:
+        "What it tells apart."
+        return self.file.task
+
+    @property
+    def alarms(self) -> list:
+        "The alarms of its networks."
+        return [network.alarm for network in self.networks if network.alarm]
+
+    @property
+    def heaviest(self) -> int:
+        "The number of the network whose heat maps are drawn."
+        joint = self.file.combination
+        return int(np.argmax(joint.weights)) if joint else 0
 
     def predict(self,
                 images,  # see `list_asked`
@@ -303,26 +360,6 @@ class Classifier:
         for line in describe_problems(answers):
             warnings.warn(line)
         return answers
-
-def _load_certainty(path, model, info):
-    "What goes with a model's answers; a `DataError` where it isn't of this model."
-    stored = read_certainty(path)
-    if stored is None:
-        return None
-    try:
-        certainty = Certainty.from_dict(stored)
-        fits = _fits(certainty, model, len(info["task"]["classes"]))
-    except Exception:  # of JSON that has any shape
-        fits = False
-    if not fits:
-        raise unusable_model(path, "a calibration that can't be understood")
-    return certainty
-
-def _fits(certainty, model, classes):
-    "Whether a calibration has the model's classes and features."
-    if certainty.alarm and len(certainty.alarm.axes) != pooled_output(model).shape[-1]:
-        return False
-    return len(certainty.thresholds) == classes and certainty.temperature > 0
 
 # %% ../nbs/24g_classifier.ipynb #0ec3dd5a
 def answer_table(
@@ -340,89 +377,102 @@ def _set_names(p, sets, classes):
     return [", ".join(classes[k] for k in np.argsort(-row, kind="stable") if inside[k])
             for row, inside in zip(p, sets)]
 
-def _name_seen(classifier, answers, squares):
-    "How each picture is known from the training."
-    block = with_task(answers[["image_id"]], classifier.task)
-    return compare_seen(classifier.seen, block, squares).how
+def _probabilities(classifier, each):
+    "The answer of a file from those of its networks, calibrated."
+    p = join_answers(classifier.file, each)
+    if classifier.file.combination or not classifier.certainty:
+        return p  # an ensemble joins its members at its own temperature
+    return classifier.certainty.calibrate(p)
 
-def _add_certainty(certainty, answers, classes, p, x):
-    "Add the sets, and which pictures are strange."
-    answers["set"] = _set_names(p, certainty.sets(p), classes)
-    if x is not None:
-        answers["strange"] = certainty.alarm.distance(x) > certainty.alarm.limit
-
-def _complete(classifier, image_ids, squares, p, x):
+def _complete(classifier, image_ids, squares, each, strange):
     "The answers of a block with all that goes with them."
-    certainty = classifier.certainty
+    p = _probabilities(classifier, each)
     classes = classifier.task.classes
-    p = certainty.calibrate(p) if certainty else p
     answers = answer_table(image_ids, p, classes)
-    if certainty:
-        _add_certainty(certainty, answers, classes, p, x)
-    if classifier.seen:
-        answers["seen"] = _name_seen(classifier, answers, squares)
-    return answers
+    if classifier.certainty:
+        answers["set"] = _set_names(p, classifier.certainty.sets(p), classes)
+    noticed = [rows for rows in strange if rows is not None]
+    if noticed:
+        answers["strange"] = np.any(noticed, axis=0)
+    return _add_seen(classifier, answers, squares)
+
+def _add_seen(classifier, answers, squares):
+    "How each picture is known from the training, where every network knows what it has seen."
+    block = with_task(answers[["image_id"]], classifier.task)
+    images = [squares[network.side] for network in classifier.networks]
+    seen = compare_with_members(classifier.file, block, images)
+    return answers if seen is None else answers.assign(seen=seen.how)
 
 # %% ../nbs/24g_classifier.ipynb #2b4a0b62
+@dataclass(frozen=True)
+class _Turn:
+    "One network's part in a call."
+    network: AskedNetwork
+    encoded: np.ndarray | None  # (N, F) metadata as the network reads them
+    answer: Callable  # from `make_answer`
+    views: Views
+
+    def told(self, rows):
+        return None if self.encoded is None else self.encoded[rows]
+
 @dataclass(frozen=True)
 class _Job:
     "What the answers to one call are made from."
     classifier: Classifier
     asked: Asked
-    cells: pd.DataFrame  # from `match_metadata`
-    encoded: np.ndarray | None  # (N, F), the same as the network reads them
     maps: str | Path | None  # folder for heat maps
-    answer: Callable  # from `make_answer`
-    views: Views
+    turns: list  # of `_Turn`, one a network
 
-def _begin(classifier, asked, metadata, maps):
-    "Prepare what is needed for every block."
-    cells = match_metadata(asked.image_id, metadata)
-    encoder = classifier.encoder
-    encoded = encode_metadata(encoder, cells) if encoder else None
-    views = Views(**classifier.info["recipe"]["views"])
-    n = len(asked.pictures)
-    answer = make_answer(classifier.net, n, min(PICTURES_AT_ONCE, n))
-    return _Job(classifier, asked, cells, encoded, maps, answer, views)
+def _prepare_turn(network, cells):
+    "What one network needs for every block."
+    encoded = encode_metadata(network.encoder, cells) if network.encoder else None
+    answer = make_answer(network.net, len(cells), min(PICTURES_AT_ONCE, len(cells)))
+    views = Views(**network.member.loaded[1]["recipe"]["views"])
+    return _Turn(network, encoded, answer, views)
 
-def _ask(job, squares, rows, told):
-    "Probabilities, averaged over views if the recipe says so, and the features of the first view."
-    versions = range(job.views.count if job.views.average else 1)
-    each = [job.answer(job.views.apply(squares, rows, v), rows, told) for v in versions]
-    width = job.classifier.features
+def _ask(path, turn, squares, rows):
+    "Probabilities, averaged over views if the recipe says so, and what is strange in the first."
+    versions = range(turn.views.count if turn.views.average else 1)
+    told = turn.told(rows)
+    each = [turn.answer(turn.views.apply(squares, rows, v), rows, told) for v in versions]
+    width = turn.network.features
     p = two_columns(np.mean([out[:, width:] for out in each], 0, dtype="float32"))
     p = keras.ops.convert_to_numpy(p)
-    check_probabilities(job.classifier.path, p)
-    return p, each[0][:, :width] if width else None
+    check_probabilities(path, p)
+    return p, turn.network.is_strange(each[0][:, :width])
 
 def _answer_rows(job, rows, squares):
     "The answers for pictures that could be read, heat maps included."
-    told = None if job.encoded is None else job.encoded[rows]
+    path = job.classifier.file.path
+    found = [_ask(path, turn, squares[turn.network.side], rows) for turn in job.turns]
     ids = [job.asked.image_id[row] for row in rows]
-    answers = _complete(job.classifier, ids, squares, *_ask(job, squares, rows, told))
+    answers = _complete(job.classifier, ids, squares, *zip(*found))
     if job.maps:
+        turn = job.turns[job.classifier.heaviest]
         pictures = [job.asked.pictures[row] for row in rows]
-        write_maps(job.classifier, job.maps, answers, pictures, squares, told)
+        own = squares[turn.network.side]
+        write_maps(turn.network, job.maps, answers, pictures, own, turn.told(rows))
     return answers.assign(problem="")
 
 def _answer_block(job, rows, read):
     "The answers of a block; a picture that can't be read has a `Problem`."
-    good = np.array([isinstance(found, np.ndarray) for found in read])
+    good = np.array([not isinstance(found, Problem) for found in read])
     ids = [job.asked.image_id[row] for row in rows[~good]]
     problems = [found for found in read if isinstance(found, Problem)]
     failed = pd.DataFrame(dict(image_id=ids, problem=problems), rows[~good])
     if not good.any():
         return failed
-    squares = np.stack([found for found in read if isinstance(found, np.ndarray)])
+    decoded = [found for found in read if not isinstance(found, Problem)]
+    squares = {side: np.stack([found[side] for found in decoded]) for side in decoded[0]}
     answers = _answer_rows(job, rows[good], squares).set_index(rows[good])
     return pd.concat([answers, failed]).sort_index() if len(failed) else answers
 
 def _answer_blocks(job):
     "The answers, block by block."
     pictures = job.asked.pictures
-    side = model_side(job.classifier.model, job.classifier.info)
+    sides = tuple({turn.network.side: None for turn in job.turns})
     with Progress(len(pictures), "predicting") as progress:
-        for rows, read in read_blocks(pictures, side):
+        for rows, read in read_blocks(pictures, sides):
             yield _answer_block(job, rows, read)
             progress.update(len(rows))
 
@@ -452,11 +502,26 @@ def answer_pictures(
 ) -> pd.DataFrame:  # image_id, p_<class>, answer, set, strange, seen, problem; attrs: notes
     "Ask a model about pictures, block by block; a `DataError` where none can be read."
     _require_some(asked)
-    job = _begin(classifier, asked, metadata, maps)
+    cells = match_metadata(asked.image_id, metadata)
+    turns = [_prepare_turn(network, cells) for network in classifier.networks]
+    job = _Job(classifier, asked, maps, turns)
     answers = _finish(pd.concat(list(_answer_blocks(job)), ignore_index=True))
-    told = describe_metadata(asked.image_id, job.cells, classifier.encoder)
-    answers.attrs.update(notes=[*told, *asked.passed_over], problems=asked.problems)
+    notes = [*_describe_people(job, cells), *_describe_map(job), *asked.passed_over]
+    answers.attrs.update(notes=notes, problems=asked.problems)
     return answers
+
+def _describe_people(job, cells):
+    "What the networks haven't been told, or don't understand; nothing twice."
+    readers = [turn.network.encoder for turn in job.turns if turn.network.encoder] or [None]
+    lines = [describe_metadata(job.asked.image_id, cells, encoder) for encoder in readers]
+    return list(dict.fromkeys(line for found in lines for line in found))
+
+def _describe_map(job):
+    "Whose heat maps were drawn, where it could be another network's."
+    if not job.maps or len(job.turns) == 1:
+        return []
+    name = job.classifier.networks[job.classifier.heaviest].member.name
+    return [f"heat maps: of {name}, the first of the members that weigh most, for the joint answer"]
 
 # %% ../nbs/24g_classifier.ipynb #1b6dd370
 def describe_problems(
@@ -488,7 +553,7 @@ def heat_map(
     return Image.fromarray(np.hstack([pixels, overlay(pixels, np.asarray(stretched))]))
 
 def write_maps(
-    classifier: Classifier,
+    network: AskedNetwork,
     folder: str | Path,
     answers: pd.DataFrame,  # image_id, answer
     pictures: list,  # see `whole_picture`, a row each
@@ -496,37 +561,55 @@ def write_maps(
     metadata: np.ndarray | None = None,  # (n, F), encoded
 ):
     "Write a heat map a picture, for the class that was the answer."
-    classes = [classifier.task.classes.index(answer) for answer in answers.answer]
-    layer = cam_layer(classifier.model, classifier.info["recipe"]["backbone"])
-    cams = grad_cam(classifier.model, squares, layer, classes, metadata=metadata)
+    model, info = network.member.loaded
+    classes = [info["task"]["classes"].index(answer) for answer in answers.answer]
+    layer = cam_layer(model, info["recipe"]["backbone"])
+    cams = grad_cam(model, squares, layer, classes, metadata=metadata)
     for image_id, picture, cam in zip(answers.image_id, pictures, cams):
         with replacing(Path(folder) / f"{image_id}.png") as tmp:
             heat_map(picture, cam).save(tmp)
 
 # %% ../nbs/24g_classifier.ipynb #94c8d32e
-def _describe_certainty(certainty):
+def _describe_joint(file):
+    "Who answers together."
+    if file.combination is None:
+        return []
+    shares = zip(file.members, file.combination.weights)
+    told = ", ".join(f"{member.name} {share:.2f}" for member, share in shares)
+    if file.combination.method == "stacked":
+        told = ", ".join(member.name for member in file.members)
+    return [f"joint answer of {len(file.members)} models ({file.combination.method}): {told}; "
+            "strange: to any of them"]
+
+def _describe_certainty(classifier):
     "What the probabilities and the sets are worth."
-    if certainty is None:
-        return ["probabilities as the network gives them: its run has left no calibration"]
-    return [_describe_temperature(certainty), _describe_sets(certainty)]
+    certainty = classifier.certainty
+    if certainty:
+        chosen = "epochs and weights" if classifier.file.combination else "the epoch"
+        return [_describe_temperature(certainty), _describe_sets(certainty, chosen)]
+    if classifier.file.combination:
+        return ["probabilities at the ensemble's temperature; it holds no sets: write it again "
+                "from its runs"]
+    return ["probabilities as the network gives them: its run has left no calibration"]
 
 def _describe_temperature(certainty):
     return (f"probabilities are calibrated (temperature {certainty.temperature:.2f}, fitted on "
             f"{certainty.pictures:,} validation pictures)")
 
-def _describe_sets(certainty):
-    return ("set: the classes that can't be excluded; for pictures like those of the validation "
-            f"part, which has also chosen the epoch, {certainty.level:.0%} of the sets hold the "
-            "truth")
+def _describe_sets(certainty, chosen):
+    return ("set: the classes that can't be excluded; for each class (classes with few validation "
+            f"pictures together) {certainty.level:.0%} of its pictures have it in their set, if "
+            f"they are like those of the validation part, which has also chosen {chosen}")
 
-def _describe_strange(alarm, read):
+def _describe_strange(alarms, read):
     "The pictures that are like none of the training."
     strange = read[read.strange.fillna(False)]
     if strange.empty:
         return []
+    by_chance = sum(alarm.false_alarms for alarm in alarms)  # at most, where there are several
     return [f"WARNING: {len(strange):,} of {len(read):,} pictures, such as "
             f"{strange.image_id.iloc[0]}, are not like those that the model was trained on "
-            f"({alarm.false_alarms:.0%} would be by chance): don't believe what it says of them"]
+            f"({by_chance:.0%} would be by chance): don't believe what it says of them"]
 
 def describe_answers(
     classifier: Classifier,
@@ -535,9 +618,10 @@ def describe_answers(
     "What to know of answers."
     read = answers[answers.problem == ""]
     told = ", ".join(f"{c} {n:,}" for c, n in read.answer.value_counts().items())
-    lines = [f"{len(read):,} pictures: {told}", *_describe_certainty(classifier.certainty)]
+    lines = [f"{len(read):,} pictures: {told}", *_describe_joint(classifier.file),
+             *_describe_certainty(classifier)]
     if "strange" in read:
-        lines += _describe_strange(classifier.certainty.alarm, read)
+        lines += _describe_strange(classifier.alarms, read)
     if "seen" in read:
         lines += _describe_seen(read.seen.isin(["pixels", "lesion"]).sum())
     return [*lines, *answers.attrs.get("notes", [])]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENSEMBLE_RECORD', 'AN_ENSEMBLE', 'save_ensemble', 'is_ensemble', 'read_any_info', 'Member', 'LoadedFile', 'load_any',
-           'predict_any', 'seen_by_any', 'ensemble_of_runs']
+           'join_answers', 'predict_any', 'compare_with_members', 'seen_by_any', 'read_runs', 'ensemble_of_runs']
 
 # %% ../nbs/22h_ensemble_files.ipynb #429cc1b2
 import contextlib
@@ -13,13 +13,16 @@ import json
 import tempfile
 import zipfile
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from .core import DataError, Problem, content_key, replacing, require_file
-from .ensembles import BLENDS, Combination, combine, combine_answers, fit_combination
-from .model_files import (
-    HOW_SEEN, TEXT_LIMIT, compare_seen, model_limit, read_model_info, read_seen, too_large)
+from .certainty import Certainty
+from .ensembles import BLENDS, Combination, combine, combine_answers, fit_with_certainty
+from skin_nb.model_files import (
+    HOW_SEEN, TEXT_LIMIT, compare_seen, model_limit, read_certainty, read_model_info, read_seen,
+    too_large)
 from .pictures import decode_images
 from .predictions import read_predictions, write_predictions
 from .tasks import Task, task_from_dict, task_of, with_task
@@ -66,14 +69,16 @@ def save_ensemble(
     models: dict,  # name -> model.keras written by `save_model`
     combination: Combination,  # fitted to their predictions, in this order
     note: str = "",  # stored with it: data, split, fold
+    certainty: Certainty | None = None,  # of the joint answer, classes as in the first model
 ) -> Path:
     "Write an ensemble as one file."
     if len(models) != len(combination.weights):
         _refuse(path, f"{len(models)} models", f"{len(combination.weights)}, as it was fitted to",
                 "Name the models whose predictions were joined.")
+    task = _common_task(path, models)
     models, combination = _without_idle(models, combination)
-    record = dict(format=1, task=_common_task(path, models), members=[],
-                  combination=asdict(combination), note=note)
+    record = dict(format=1, task=task, members=[], combination=asdict(combination), note=note,
+                  certainty=certainty and certainty.to_dict())
     with replacing(path) as tmp:
         with zipfile.ZipFile(tmp, "w") as archive:  # models are packed already
             for number, (name, file) in enumerate(models.items()):
@@ -145,6 +150,7 @@ class Member:
     name: str
     loaded: tuple  # from `load_model`: (keras.Model, dict)
     seen: dict | None  # from `read_seen`
+    certainty: dict | None  # from `read_certainty`
 
 @dataclass(frozen=True)
 class LoadedFile:
@@ -159,9 +165,16 @@ class LoadedFile:
         "What is predicted; its classes are in the order of the answers."
         return task_from_dict(self.info["task"])
 
+    @property
+    def certainty(self) -> dict | None:
+        "What goes with its answers, as plain data; None: nobody has learnt it."
+        if self.combination is None:
+            return self.members[0].certainty
+        return self.info.get("certainty")
+
 def _load_member(file, name):
     from skin_nb.training import load_model
-    return Member(name, load_model(file), read_seen(file))
+    return Member(name, load_model(file), read_seen(file), read_certainty(file))
 
 def _unpack_member(path, archive, member):
     "A member's bytes; a `DataError` where they are missing or not those that were saved."
@@ -193,12 +206,25 @@ def _member_images(member, table):
     return decode_images(table, model_side(*member.loaded))
 
 def _member_answers(loaded, member, table):
-    "What one member says, its columns in the order of the file's classes."
+    "What one member says."
     from skin_nb.training import predict_table
     images = _member_images(member, table)
-    p = predict_table(loaded.path, member.loaded, table, images)
+    return predict_table(loaded.path, member.loaded, table, images)
+
+def _in_order(loaded, member, p):
+    "A member's answers, their columns in the order of the file's classes."
     own = member.loaded[1]["task"]["classes"]
     return p[:, [own.index(name) for name in loaded.task.classes]]
+
+def join_answers(
+    loaded: LoadedFile,  # from `load_any`
+    answers: list,  # (n, classes) of each member, as it gives them
+) -> np.ndarray:  # (n, classes), columns in the order of `loaded.task`
+    "What a file says, from what its members say."
+    each = [_in_order(loaded, member, p) for member, p in zip(loaded.members, answers)]
+    if loaded.combination is None:
+        return each[0]
+    return combine_answers(loaded.combination, np.stack(each))
 
 def predict_any(
     loaded: LoadedFile,  # from `load_any`
@@ -206,23 +232,27 @@ def predict_any(
 ) -> np.ndarray:  # (N, classes), columns in the order of `loaded.task`
     "Probabilities for a table's pictures, whatever their size."
     answers = [_member_answers(loaded, member, table) for member in loaded.members]
-    if loaded.combination is None:
-        return answers[0]
-    return combine_answers(loaded.combination, np.stack(answers))
+    return join_answers(loaded, answers)
 
 # %% ../nbs/22h_ensemble_files.ipynb #8fcd04a4
+def compare_with_members(
+    loaded: LoadedFile,  # from `load_any`
+    table: pd.DataFrame,  # image_id, with its task
+    images: list,  # (n, side, side, 3) uint8 for each member
+) -> pd.DataFrame | None:  # a row a picture, from `compare_seen`; None: one of them doesn't know
+    "Which decoded pictures a file has met: of all members the one that knows a picture best."
+    if any(member.seen is None for member in loaded.members):
+        return None
+    found = [compare_seen(member.seen, table, own) for member, own in zip(loaded.members, images)]
+    return reduce(_better_known, found)
+
 def seen_by_any(
     loaded: LoadedFile,  # from `load_any`
     table: pd.DataFrame,  # image_id, path, with its task
-) -> pd.DataFrame | None:  # a row a picture, from `compare_seen`; None: one of them doesn't know
-    "Which pictures a file has met in training: of all members the one that knows a picture best."
-    if any(member.seen is None for member in loaded.members):
-        return None
-    best = None
-    for member in loaded.members:
-        found = compare_seen(member.seen, table, _member_images(member, table))
-        best = found if best is None else _better_known(best, found)
-    return best
+) -> pd.DataFrame | None:  # see `compare_with_members`
+    "Which pictures a file has met in training."
+    images = [_member_images(member, table) for member in loaded.members]
+    return compare_with_members(loaded, table, images)
 
 def _better_known(a, b):
     "Row by row the stronger of two findings."
@@ -235,6 +265,13 @@ def _first_fold(predictions):
     first = predictions["fold"] == predictions["fold"].min()
     return with_task(predictions[first].reset_index(drop=True), task_of(predictions))
 
+def read_runs(
+    runs: dict,  # name -> folder with predictions.csv
+) -> dict:  # name -> predictions
+    "What some runs say of the first fold, which their models belong to."
+    return {name: _first_fold(read_predictions(Path(folder, "predictions.csv")))
+            for name, folder in runs.items()}
+
 def ensemble_of_runs(
     runs: dict,  # name -> folder with model.keras and predictions.csv, of the same fold
     out: str | Path,  # folder for model.ensemble and predictions.csv
@@ -242,10 +279,9 @@ def ensemble_of_runs(
     note: str = "",  # stored with it
 ) -> Path:  # of the ensemble
     "Join the first fold of some runs, by what their validation parts say."
-    tables = {name: _first_fold(read_predictions(Path(folder, "predictions.csv")))
-              for name, folder in runs.items()}
-    combination = fit_combination(tables, method)
+    tables = read_runs(runs)
+    combination, certainty = fit_with_certainty(tables, method)
     models = {name: Path(folder, "model.keras") for name, folder in runs.items()}
-    path = save_ensemble(Path(out, "model.ensemble"), models, combination, note)
+    path = save_ensemble(Path(out, "model.ensemble"), models, combination, note, certainty)
     write_predictions(Path(out, "predictions.csv"), combine(combination, tables))
     return path

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['BLENDS', 'RANKS', 'SMALLEST_LOGGED', 'ROUNDS', 'PIECES', 'NAMED_PAIRS', 'headline', 'Answers', 'side_by_side',
            'Combination', 'combine_answers', 'choose_greedily', 'log_loss', 'fit_combination', 'combine',
-           'combine_folds', 'best_member', 'gain_table', 'plot_gains', 'diversity_table', 'plot_diversity']
+           'fit_with_certainty', 'combine_folds', 'best_member', 'gain_table', 'plot_gains', 'diversity_table',
+           'plot_diversity']
 
 # %% ../nbs/22g_ensembles.ipynb #235c1dcd
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from .balancing import Loss, TrainingSet
-from .certainty import at_truth, fit_temperature, scale_probabilities
+from .certainty import at_truth, fit_certainty, fit_temperature, scale_probabilities
 from .core import DataError, Problem, axes
 from .evaluation import (
     align_predictions, evaluate, paired_difference, split_arrays, weighted_scores)
@@ -192,6 +193,16 @@ def _simple(answers, method):
         return Combination(method, _even(answers), knots=knots.tolist())
     return Combination(method, _even(answers))
 
+def _fit(answers, method):
+    "A combination, and what it says of the rows it learned from; of a stack, held out."
+    if method not in BLENDS:
+        raise DataError(Problem("method", None, repr(method), "one of " + ", ".join(BLENDS),
+                                "Choose one of these."))
+    if method == "stacked":
+        return _stacked(answers)
+    fitted = _simple(answers, method)
+    return fitted, combine_answers(fitted, answers.members)
+
 def fit_combination(
     tables: dict,  # name -> predictions, about the same pictures
     method: str = "mean",  # one of `BLENDS`
@@ -199,15 +210,8 @@ def fit_combination(
     calibrate: bool = True,  # with a temperature
 ) -> Combination:
     "Learn how to join some members, from one split and no other row."
-    if method not in BLENDS:
-        raise DataError(Problem("method", None, repr(method), "one of " + ", ".join(BLENDS),
-                                "Choose one of these."))
     answers = side_by_side(tables, split)
-    if method == "stacked":
-        fitted, p = _stacked(answers)
-    else:
-        fitted = _simple(answers, method)
-        p = combine_answers(fitted, answers.members)
+    fitted, p = _fit(answers, method)
     if not calibrate:
         return fitted
     return replace(fitted, temperature=fit_temperature(answers.y, p))
@@ -221,6 +225,18 @@ def combine(
     task = task_of(first)
     columns = dict(zip(task.p_columns, combine_answers(combination, members).T))
     return with_task(first.assign(**columns), task)
+
+# %% ../nbs/22g_ensembles.ipynb #30ed272d
+def fit_with_certainty(
+    tables: dict,  # name -> predictions, about the same pictures
+    method: str = "mean",  # one of `BLENDS`
+    split: str = "valid",  # the rows to learn from
+) -> tuple:  # (Combination with a temperature, Certainty at the same)
+    "Learn how to join some members, and what goes with the joint answer."
+    answers = side_by_side(tables, split)
+    fitted, p = _fit(answers, method)
+    certainty = fit_certainty(answers.y, p)
+    return replace(fitted, temperature=certainty.temperature), certainty
 
 # %% ../nbs/22g_ensembles.ipynb #29474723
 def _of_fold(tables, fold):

@@ -43,6 +43,7 @@ STATEMENTS = {
     "runs": HELP.format(module="skin_nb.runs", command="runs_command"),
     "cache": HELP.format(module="skin_nb.cache_command", command="cache_command"),
     "predict": HELP.format(module="skin_nb.predict", command="predict_command"),
+    "ensemble": HELP.format(module="skin_nb.ensemble_command", command="ensemble_command"),
     "new recipe": HELP.format(module="skin_nb.template", command="new_recipe_command")}
 
 
@@ -54,7 +55,7 @@ def test_help_imports_nothing_heavy(statement):
 
 @pytest.mark.parametrize("command", ["skin_nb_run", "skin_nb_check", "skin_nb_evaluate",
                                      "skin_nb_regress", "skin_nb_runs", "skin_nb_cache",
-                                     "skin_nb_predict",
+                                     "skin_nb_predict", "skin_nb_ensemble",
                                      "skin_nb_new_recipe"])
 def test_commands_are_installed(command):
     r = call(command, "--help")

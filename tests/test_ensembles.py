@@ -9,7 +9,7 @@ import pytest
 from skin_nb.core import DataError
 from skin_nb.ensembles import (
     BLENDS, Combination, best_member, combine, combine_answers, combine_folds, diversity_table,
-    fit_combination, side_by_side)
+    fit_combination, fit_with_certainty, side_by_side)
 from skin_nb.predictions import invent_predictions
 from skin_nb.tasks import HAM10000, MELANOMA, with_task
 
@@ -54,6 +54,17 @@ def test_the_test_part_decides_nothing(tables, method):
         poisoned[name] = table.assign(**{f"p_{c}": p[:, j] for j, c in enumerate(classes)}, dx=dx)
     assert fit_combination(poisoned, method) == fit_combination(tables, method)
     assert best_member(poisoned) == best_member(tables)
+
+
+@pytest.mark.parametrize("method", BLENDS)
+def test_sets_hold_the_truth_as_often_as_promised(tables, method):
+    "On rows that nothing was learned from; a stack that knew its rows by heart would fail."
+    combination, certainty = fit_with_certainty(tables, method)
+    assert combination == fit_combination(tables, method)
+    tested = side_by_side(tables, "test")
+    sets = certainty.sets(combine_answers(combination, tested.members))
+    share = sets[np.arange(len(tested.y)), tested.y].mean()
+    assert abs(share - .9) < 4 * np.sqrt(.9 * .1 / len(tested.y))
 
 
 @pytest.mark.parametrize("method", BLENDS)
@@ -249,6 +260,32 @@ def test_a_member_without_a_say_is_left_out(runs, tmp_path):
     models = {name: folder / "model.keras" for name, folder in runs.items()}
     path = save_ensemble(tmp_path / "one", models, Combination("greedy", (0., 1.)))
     assert [m["name"] for m in read_any_info(path)["members"]] == ["joined"]
+
+
+def test_every_member_is_told_what_it_reads(ensemble):
+    from skin_nb.classifier import Classifier, describe_answers
+    from skin_nb.ensemble_files import predict_any
+    from skin_nb.readers import read_any
+    from skin_nb.sample import sample_folder
+    table = read_any(sample_folder()).iloc[:8].reset_index(drop=True)
+    people = table[["image_id", "age", "sex", "localization"]]
+    asked = Classifier.load(ensemble)
+    answers = asked.predict(list(table.path), people)
+    wanted = predict_any(asked.file, table)
+    assert np.abs(answers[asked.task.p_columns].to_numpy() - wanted).max() < 1e-5
+    alone = asked.predict(list(table.path))
+    assert np.abs(alone[asked.task.p_columns].to_numpy() - wanted).max() > 1e-5
+    assert "nothing is known of age" in " ".join(describe_answers(asked, alone))
+
+
+def test_an_ensemble_without_certainty_says_so(runs, tmp_path):
+    from skin_nb.classifier import Classifier, describe_answers
+    from skin_nb.ensemble_files import save_ensemble
+    models = {name: folder / "model.keras" for name, folder in runs.items()}
+    plain = Classifier.load(save_ensemble(tmp_path / "plain", models, Combination("mean", (.5, .5))))
+    answers = plain.predict(np.zeros((40, 40, 3), "uint8"))
+    assert "set" not in answers
+    assert "it holds no sets" in " ".join(describe_answers(plain, answers))
 
 
 def test_evaluate_takes_an_ensemble_like_a_model(ensemble, tmp_path, capsys):

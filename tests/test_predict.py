@@ -58,7 +58,7 @@ def test_the_answers_are_those_of_evaluation(classifier, model, answers, test_pa
     from skin_nb.pictures import decode_images
     from skin_nb.training import predict_table
     images = decode_images(test_part, 64, folder=home / "cache")
-    p = predict_table(model, (classifier.model, classifier.info), test_part, images)
+    p = predict_table(model, classifier.file.members[0].loaded, test_part, images)
     calibrated = scale_probabilities(p, classifier.certainty.temperature)
     found = answers[classifier.task.p_columns].to_numpy()
     assert np.abs(found - calibrated).max() < 1e-5
@@ -185,7 +185,7 @@ def test_two_blocks_are_in_memory_at_most(monkeypatch):
     read = []
     monkeypatch.setattr(module, "picture_square", lambda picture, side: read.append(picture))
     answered = 0
-    for rows, _ in module.read_blocks(list(range(10 * module.PICTURES_AT_ONCE)), 8):
+    for rows, _ in module.read_blocks(list(range(10 * module.PICTURES_AT_ONCE)), (8,)):
         answered += len(rows)
         assert len(read) <= answered + module.PICTURES_AT_ONCE
     assert answered == len(read) == 10 * module.PICTURES_AT_ONCE
@@ -246,10 +246,99 @@ def test_metadata_are_matched_and_missing_ones_named(trial, test_part, home, tmp
                         for p in rows.path])
     known = rows.copy()
     known.loc[4:, ["age", "sex", "localization"]] = [np.nan, "unknown", "unknown"]
-    wanted = predict_table("m", (joined.model, joined.info), known, squares)
+    wanted = predict_table("m", joined.file.members[0].loaded, known, squares)
     assert np.abs(answers[joined.task.p_columns].to_numpy() - wanted).max() < .02
     said = " ".join(describe_answers(joined, answers))
     assert f"2 of 6 pictures, such as {rows.image_id.iloc[4]}" in said
     by_row = joined.predict(list(rows.path), known[["age", "sex", "localization"]])
     columns = joined.task.p_columns
     assert np.allclose(by_row[columns], answers[columns], atol=1e-5)
+
+
+# several models in one file
+
+@pytest.fixture(scope="module")
+def other(home):
+    "A second run, at another size."
+    from skin_nb.experiment import load_data, run_trial
+    from skin_nb.recipe import Stage, honest_recipe
+    recipe = honest_recipe("other", "SampleNet", 48, stages=(Stage(4, 3e-3, unfreeze=0),))
+    return run_trial(recipe, "lesion", load_data(), home / "run", Profile("short"))
+
+
+@pytest.fixture(scope="module")
+def both(trial, other, home):
+    "The two runs as one file."
+    from skin_nb.ensemble_files import ensemble_of_runs
+    return ensemble_of_runs(dict(tiny=trial.folder, other=other.folder), home / "both")
+
+
+@pytest.fixture(scope="module")
+def joint(both):
+    from skin_nb.classifier import Classifier
+    return Classifier.load(both)
+
+
+def test_an_ensemble_answers_as_in_evaluation(joint, test_part):
+    from skin_nb.ensemble_files import predict_any
+    assert sorted(network.side for network in joint.networks) == [48, 64]
+    answers = joint.predict(list(test_part.path))
+    found = answers[joint.task.p_columns].to_numpy()
+    assert np.abs(found - predict_any(joint.file, test_part)).max() < 1e-5
+    assert joint.file.combination.temperature == joint.certainty.temperature
+    share = held(answers, test_part.dx).mean()
+    assert share > .9 - 3 * np.sqrt(.9 * .1 / len(answers)) - .05
+
+
+def test_an_ensemble_calls_strange_what_is_so_to_any_member(joint, classifier, other, test_part):
+    from skin_nb.classifier import Classifier
+    from skin_nb.shift import photographs
+    pictures = [*photographs(20, 96), *map(Image.open, test_part.path[:10])]
+    second = Classifier.load(other.folder / "model.keras").predict(pictures).strange
+    either = classifier.predict(pictures).strange | second
+    assert list(joint.predict(pictures).strange) == list(either)
+    assert either.any() and not either.all()
+
+
+def test_identical_members_are_the_member(trial, answers, test_part, tmp_path):
+    from skin_nb.classifier import Classifier
+    from skin_nb.ensemble_files import ensemble_of_runs
+    runs = dict(a=trial.folder, b=trial.folder)
+    same = Classifier.load(ensemble_of_runs(runs, tmp_path)).predict(list(test_part.path))
+    columns = [c for c in answers if c.startswith("p_")]
+    assert np.abs(same[columns] - answers[columns]).to_numpy().max() < 1e-4
+    for column in ("answer", "set", "strange", "seen"):
+        assert list(same[column]) == list(answers[column])
+
+
+def test_an_ensemble_says_who_answers_and_whose_heat_maps_they_are(joint, test_part, tmp_path):
+    from skin_nb.classifier import describe_answers
+    said = describe_answers(joint, joint.predict(list(test_part.path[:2]), maps=tmp_path))
+    assert any("2 models (mean): tiny 0.50, other 0.50" in line for line in said)
+    assert any("heat maps: of tiny" in line for line in said)
+    assert any("for each class (classes with few validation pictures together)" in line
+               for line in said)
+    assert len(list(tmp_path.rglob("*.png"))) == 2
+
+
+def test_the_command_asks_an_ensemble(both, photos, capsys):
+    assert predict_command(["--model", str(both), str(photos / "a/mole.jpg")]) == 0
+    assert "joint answer of 2 models" in capsys.readouterr().out
+
+
+def test_runs_become_an_ensemble_by_command(trial, other, both, tmp_path, capsys):
+    from skin_nb.ensemble_command import ensemble_command
+    from skin_nb.ensemble_files import read_any_info
+    runs = [str(trial.folder), str(other.folder)]
+    assert ensemble_command([*runs, "--out", str(tmp_path / "new")]) == 0
+    said = capsys.readouterr().out
+    assert "weight 0.50" in said and "on the test part" in said
+    made = read_any_info(tmp_path / "new" / "model.ensemble")
+    assert made["combination"] == read_any_info(both)["combination"]
+    for more, text in ((["--out", str(tmp_path / "new")], "where something is already"),
+                       (["--out", str(tmp_path / "x"), "--method", "best"], "one of mean"),
+                       ([str(tmp_path), "--out", str(tmp_path / "x")], "predictions.csv"),
+                       ([runs[0], "--out", str(tmp_path / "x")], "each of them once")):
+        assert ensemble_command([*runs, *more]) == 2
+        assert text in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
