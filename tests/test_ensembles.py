@@ -301,3 +301,15 @@ def test_evaluate_takes_an_ensemble_like_a_model(ensemble, tmp_path, capsys):
     arguments = ["--model", str(flawed), "--data", "sample", "--out", str(tmp_path / "no")]
     assert evaluate_command(arguments) == 2
     assert "changed after it was saved" in capsys.readouterr().err
+
+
+def test_evaluate_asks_an_ensemble_about_pictures_without_labels(ensemble, tmp_path, capsys):
+    from PIL import Image
+    from skin_nb.evaluate_command import evaluate_command
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (50, 40), (190, 140, 120)).save(tmp_path / "photos" / "mole.png")
+    asked = ["--data", str(tmp_path / "photos"), "--unlabelled", "--out", str(tmp_path / "out")]
+    assert evaluate_command(["--model", str(ensemble), *asked]) == 0
+    assert "joint answer of 2 models (mean)" in capsys.readouterr().out
+    answers = pd.read_csv(tmp_path / "out" / "answers.csv")
+    assert abs(answers.filter(like="p_").sum(axis=1)[0] - 1) < 1e-4
