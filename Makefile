@@ -56,6 +56,7 @@ $(STAMP): settings.ini setup.py constraints.txt
 	@echo "Installing into $(VENV): a few minutes the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[openvino]' || echo "Going on without OpenVINO: Keras computes frozen networks; some tests will skip."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[export]' || echo "Going on without ONNX and LiteRT: skin_nb_export says that it can't write them; some tests will skip."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[challenge]' || echo "Going on without the challenge's own scorer, which needs a C compiler; one test will skip."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dask]' || echo "Going on without Dask: notebooks run on this machine; a test of clusters will skip."
 	@touch $@

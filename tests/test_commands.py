@@ -39,6 +39,7 @@ STATEMENTS = {
     "run": HELP.format(module="skin_nb.commands", command="run_command"),
     "check": HELP.format(module="skin_nb.commands", command="check_command"),
     "evaluate": HELP.format(module="skin_nb.evaluate_command", command="evaluate_command"),
+    "export": HELP.format(module="skin_nb.export_command", command="export_command"),
     "regress": HELP.format(module="skin_nb.regress_command", command="regress_command"),
     "runs": HELP.format(module="skin_nb.runs", command="runs_command"),
     "cache": HELP.format(module="skin_nb.cache_command", command="cache_command"),
