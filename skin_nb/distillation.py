@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['TEACHER_SHARES', 'TEACHER_TEMPERATURES', 'teacher_members', 'ask_members', 'lesion_pieces', 'ask_teacher', 'surety',
-           'surety_table', 'soft_targets', 'fit_students', 'judge_students', 'best_student', 'paired_table',
-           'pictures_per_second', 'joint_speed']
+           'surety_table', 'soft_targets', 'fit_alone', 'fit_students', 'judge_students', 'best_student',
+           'paired_table', 'pictures_per_second', 'joint_speed']
 
 # %% ../nbs/54a_distillation.ipynb #d8ecab95
 import time
 from itertools import product
 import numpy as np
 import pandas as pd
-from .balancing import STRATEGIES
+from .balancing import STRATEGIES, Loss, Strategy
 from .certainty import scale_probabilities
 from .core import axes
 from .engine import choose_engine, make_forward
@@ -124,6 +124,18 @@ def soft_targets(
     own = with_task(teacher[teacher["split"] == "train"], task_of(teacher))
     _, (_, p) = align_predictions([wanted, own])
     return SoftTargets(scale_probabilities(p, temperature), share, temperature)
+
+# %% ../nbs/54a_distillation.ipynb #754e4f84
+def fit_alone(
+    part: pd.DataFrame,  # with split and fold
+    x: np.ndarray,  # (N, F) the student's features
+    adjustment: float = 1.,  # tau; 1: all classes alike
+    components: int = 128,  # principal components of the features
+    seed: int = 0,
+) -> pd.DataFrame:  # predictions of validation and test rows
+    "A student without a teacher."
+    z = reduce_features(x, np.flatnonzero(part["split"] == "train"), components, seed)
+    return fit_split(part, z, Strategy(loss=Loss(logit_adjustment=adjustment)), seed)
 
 # %% ../nbs/54a_distillation.ipynb #5d3ba91d
 TEACHER_SHARES = (.25, .5, .75, 1.)
