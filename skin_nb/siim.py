@@ -432,9 +432,18 @@ def record_count(
     return int(found[1]) if found else None
 
 # %% ../nbs/02e_siim_isic.ipynb #85e9eef6
+def _require_tensorflow(file):
+    "TensorFlow, which knows TFRecords; a `DataError` where it isn't installed."
+    try:
+        import tensorflow
+    except ImportError:
+        refuse(file, None, "TFRecords, and no TensorFlow installed", "TensorFlow, which knows them",
+               "pip install tensorflow, or use the pictures as JPEG.")
+    return tensorflow
+
 def _records(file):
     "Yield every record of a file; a `DataError` where it is torn."
-    import tensorflow as tf
+    tf = _require_tensorflow(file)
     n = 0
     try:
         for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
@@ -755,7 +764,7 @@ def _example(image, name, numbers):
 # %% ../nbs/02e_siim_isic.ipynb #7fa6c018
 def _write_shard(folder, shard, table, numbers, size, quality, progress):
     "Write one file of TFRecords."
-    import tensorflow as tf
+    tf = _require_tensorflow(folder)
     path = folder / f"train{shard:02d}-{len(table)}.tfrec"
     with tf.io.TFRecordWriter(str(path)) as writer:
         for row, cells in zip(table.itertuples(), numbers.to_dict("records")):

@@ -29,6 +29,7 @@ from .balancing import Loss, class_shift, limit_rows, make_training_set, row_los
 from .batches import Views, augmentation, follow_epoch, make_batches
 from .core import (
     DataError, MemoryPeak, Problem, content_key, replacing, require_file, set_seed)
+from .devices import on_devices
 from .engine import choose_engine, make_forward
 from .graph import between, cut_model, dropout_rates, silence_dropout
 from .model_files import (
@@ -890,7 +891,7 @@ def fit_recipe(
         verbose = "auto" if bars() else 0
     weights = recipe_weights(recipe, weights)
     begun = time.perf_counter()
-    with MemoryPeak() as peak:
+    with MemoryPeak() as peak, on_devices():
         training = prepare(recipe, table, images, weights, cached, folder, bool(verbose), start)
         histories = []
         for n in range(len(recipe.stages)):
