@@ -15,10 +15,10 @@ import numpy as np
 from dataclasses import replace
 from skin_nb.recipe import Stage
 from skin_nb.training import fit_recipe
-from train_script import SCRATCH, toy
+from train_script import SMALL, toy
 
 table, images = toy(77)  # 55 rows to train on, the last batch has 7; 11 to validate
-recipe = replace(SCRATCH, stages=(Stage(2, 1e-3, unfreeze="all"),))
+recipe = replace(SMALL, stages=(Stage(2, 1e-3),))
 for devices in ("1", "2"):
     os.environ["SKIN_NB_DEVICES"] = devices
     out = Path(sys.argv[1], devices)
