@@ -13,10 +13,6 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8"), long_description_content_type="text/markdown",
     packages=find_packages(include=["skin_nb", "skin_nb.*"]), python_requires=">=" + cfg["min_python"],
     package_data={"skin_nb": ["*.npz"]},
-<<<<<<< HEAD
-    install_requires=lines("requirements"), extras_require={name: lines(f"{name}_requirements") for name in ("dev", "openvino", "dask", "export", "challenge")},
-=======
-    install_requires=lines("requirements"), extras_require={name: lines(f"{name}_requirements") for name in ("dev", "jax", "openvino", "dask", "challenge")},
->>>>>>> c19719a (A script measures EfficientNetB0 on a graphics processor, and says beside what; an extra installs JAX)
+    install_requires=lines("requirements"), extras_require={name: lines(f"{name}_requirements") for name in ("dev", "jax", "openvino", "dask", "export", "challenge")},
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["skin_nb=skin_nb._modidx:d"]},
 )
