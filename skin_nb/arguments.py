@@ -255,9 +255,9 @@ def _weights_problem(network, path):
     return None
 
 def weights_problems(
-    weights: str,  # from `choose_weights`
+    weights: str,  # from choose_weights
     networks: list,  # names of those that will be used
-) -> list:  # of `Problem`
+) -> list:  # of Problem
     "What is wrong with the weights of networks, without loading any."
     if weights in ("", "imagenet", "random"):
         return []

@@ -142,7 +142,7 @@ def _on_skin(image, skin):
 def find_in_picture(
     image: np.ndarray,  # (s, s, 3), 0..255
     lesion: np.ndarray,  # (s, s), True on the lesion
-) -> np.ndarray:  # (s, s) uint8: 0, or 1 + the place in `ARTEFACTS`
+) -> np.ndarray:  # (s, s) uint8: 0, or 1 + the place in ARTEFACTS
     "Where a picture has hair, ruler marks, dark corners, bubbles and ink, outside the lesion."
     image = np.asarray(image, "float32")
     corner = _dark_corners(image.max(2)) & ~lesion
@@ -157,9 +157,9 @@ def find_in_picture(
 
 # %% ../nbs/23b_artefacts.ipynb #36e147a3
 def find_artefacts(
-    images: np.ndarray,  # (N, s, s, 3) uint8; the rules were made for s = `SIZE`
+    images: np.ndarray,  # (N, s, s, 3) uint8; the rules were made for s = SIZE
     lesions: np.ndarray,  # (N, s, s) bool, True on the lesion
-) -> np.ndarray:  # (N, s, s) uint8: 0, or 1 + the place in `ARTEFACTS`
+) -> np.ndarray:  # (N, s, s) uint8: 0, or 1 + the place in ARTEFACTS
     "Where pictures have hair, ruler marks, dark corners, bubbles and ink, outside the lesion."
     found = np.zeros(lesions.shape, "uint8")
     with Progress(len(images), "looking for artefacts") as bar:
@@ -172,7 +172,7 @@ def find_artefacts(
 LEAST_SHARE = {"hair": .002, "ruler": 0, "dark corner": .0005, "bubbles": 0, "ink": 0}
 
 def presence(
-    found: np.ndarray,  # (N, s, s) from `find_artefacts`
+    found: np.ndarray,  # (N, s, s) from find_artefacts
 ) -> pd.DataFrame:  # (N, 5) bool, a column a thing
     "Which pictures have each thing."
     return pd.DataFrame({name: (found == number).mean((1, 2)) > LEAST_SHARE[name]
@@ -180,7 +180,7 @@ def presence(
 
 # %% ../nbs/23b_artefacts.ipynb #0f6fce72
 def check_rules(
-    present: pd.DataFrame,  # from `presence`
+    present: pd.DataFrame,  # from presence
     labels: pd.DataFrame,  # the same columns, what a person saw; same rows
 ) -> pd.DataFrame:  # a row a thing: pictures, sensitivity, specificity
     "How often rules see what a person saw, and don't see what isn't there."

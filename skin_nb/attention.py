@@ -37,8 +37,8 @@ def _refuse_unknown(names):
         raise DataError(Problem("networks", None, unknown, expected, "Correct the parameter."))
 
 def choose_networks(
-    networks: str,  # names of `NETWORKS`, with commas; empty: sample_net, mobilenet_v2
-    table: pd.DataFrame,  # from `load_data`
+    networks: str,  # names of NETWORKS, with commas; empty: sample_net, mobilenet_v2
+    table: pd.DataFrame,  # from load_data
 ) -> list:  # of recipes
     "The recipes of the networks to look at; a `DataError` for a name that there isn't."
     if not networks:
@@ -161,7 +161,7 @@ def _each_map(maps, rate):
                       for (network, method), part in parts], ignore_index=True)
 
 def mean_table(
-    maps: pd.DataFrame,  # from `map_table`, several of them
+    maps: pd.DataFrame,  # from map_table, several of them
     group: str,  # column of the lesion
     n_boot: int = 1000,
 ) -> pd.DataFrame:  # a row a network, method and measure: value, lo, hi
@@ -197,7 +197,7 @@ def _difference(values, right, classes, weights):
     return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
 
 def right_against_wrong(
-    maps: pd.DataFrame,  # from `map_table`
+    maps: pd.DataFrame,  # from map_table
     group: str,  # column of the lesion
     n_boot: int = 1000,
 ) -> pd.DataFrame:  # a row a network, method and question: value (right minus wrong), lo, hi
@@ -226,7 +226,7 @@ def told_from_zero(
     return f"{clear} of {len(rows)} differences can be told from 0"
 
 def plot_attention(
-    differences: pd.DataFrame,  # from `right_against_wrong`
+    differences: pd.DataFrame,  # from right_against_wrong
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Mass on the lesion, right minus wrong answers, with 95 % intervals; a line a network and map."
@@ -245,7 +245,7 @@ def plot_attention(
 
 # %% ../nbs/56_attention.ipynb #87e6731b
 def class_table(
-    maps: pd.DataFrame,  # from `map_table`, several of them
+    maps: pd.DataFrame,  # from map_table, several of them
     group: str,  # column of the lesion
     n_boot: int = 1000,
 ) -> pd.DataFrame:  # a row a network and class; lo, hi: of the mass
@@ -263,7 +263,7 @@ def class_table(
 # %% ../nbs/56_attention.ipynb #7eb143db
 def pair_table(
     trial: Trial,  # of one fold
-    maps: pd.DataFrame,  # from `map_table`, of this trial
+    maps: pd.DataFrame,  # from map_table, of this trial
 ) -> pd.DataFrame:  # a row a picture of the gallery
     "What is measured on the pictures of a gallery with a pair of each class."
     pairs = confident_pairs(trial, len(task_of(trial.table).classes))

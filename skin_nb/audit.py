@@ -98,7 +98,7 @@ def find_overlap(
     table: pd.DataFrame,  # all labels
     trained: set,  # image ids
     unknown: int = 0,
-    pairs: pd.DataFrame | None = None,  # from `pairs_across`
+    pairs: pd.DataFrame | None = None,  # from pairs_across
 ) -> Overlap:
     "What stands on both sides."
     group = task_of(table).group
@@ -236,8 +236,8 @@ def audit_signs(
     predictions: pd.DataFrame,  # split test
     table: pd.DataFrame,  # all labels
     overlap: Overlap | None = None,  # None: nobody knows what was trained on
-    memory: pd.DataFrame | None = None,  # from `value_of_memory`
-) -> list:  # of `Clue`: the ten mistakes in their order, then the others
+    memory: pd.DataFrame | None = None,  # from value_of_memory
+) -> list:  # of Clue: the ten mistakes in their order, then the others
     "What the numbers say of each mistake."
     memory = pd.DataFrame() if memory is None else memory
     places = _listed_places(predictions, table)
@@ -270,13 +270,13 @@ class Audit:
     foreign: Foreign
     predictions: pd.DataFrame  # split test
     coverage: Coverage
-    metrics: dict  # from `evaluate`
-    scores: pd.DataFrame  # from `compare_scores`
-    groups: pd.DataFrame  # from `subgroup_table` with column; empty: nothing known of the patients
-    points: pd.DataFrame  # from `operating_points`; empty: no disease, or no probabilities
+    metrics: dict  # from evaluate
+    scores: pd.DataFrame  # from compare_scores
+    groups: pd.DataFrame  # from subgroup_table with column; empty: nothing known of the patients
+    points: pd.DataFrame  # from operating_points; empty: no disease, or no probabilities
     overlap: Overlap | None
-    memory: pd.DataFrame  # from `value_of_memory`
-    signs: list  # of `Clue`
+    memory: pd.DataFrame  # from value_of_memory
+    signs: list  # of Clue
 
     @property
     def found(self) -> list:
@@ -302,7 +302,7 @@ def _points(predictions, has_probabilities, n_boot):
 def audit_predictions(
     foreign: Foreign,
     table: pd.DataFrame,  # all labels
-    training: tuple | None = None,  # from `read_ids`; None: nobody knows
+    training: tuple | None = None,  # from read_ids; None: nobody knows
     hashes: bool = True,  # look for near-duplicates of the training pictures
     n_boot: int = 1000,
     seed: int = 0,

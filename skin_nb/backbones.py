@@ -35,7 +35,7 @@ class Backbone:
     "One network: how it is built and what it expects."
     name: str
     size: int  # default height and width of the input, pixels
-    expects: str  # a key of `CONVENTIONS`
+    expects: str  # a key of CONVENTIONS
     build: Callable  # (preprocessed picture, "imagenet" or None) -> feature map or token sequence
     smallest: int = 32  # the least height and width it takes, pixels
     weights: str = ""  # file of weights that comes with the package; empty: none does
@@ -99,7 +99,7 @@ CONVENTIONS = {  # what a backbone may expect -> scale and offset of its pixels
 
 def preprocess(
     image,  # KerasTensor (batch, height, width, 3), RGB, 0..255
-    expects: str,  # a key of `CONVENTIONS`
+    expects: str,  # a key of CONVENTIONS
 ):  # KerasTensor of the same shape
     "Turn stored pixels into what a backbone expects, as layers of the graph."
     if CONVENTIONS[expects] is None:
@@ -168,7 +168,7 @@ for entry in (
 
 # %% ../nbs/20_backbones.ipynb #34242688
 def get_backbone(
-    name: str,  # a key of `BACKBONES`
+    name: str,  # a key of BACKBONES
 ) -> Backbone:
     "The registry entry called `name`; a `DataError` lists the known ones."
     if name not in BACKBONES:
@@ -199,7 +199,7 @@ class Weights:
     source: str  # "imagenet", "random" or a file name
     path: str | None = None  # of the file
     covers: str | None = None  # layer or block up to which the file can be used; None: whole
-    partial: bool = False  # the file holds only the layers up to `covers`
+    partial: bool = False  # the file holds only the layers up to covers
     lite: bool = False  # of an EfficientNet-Lite: ReLU6 takes the place of swish
 
     def __str__(self):
@@ -293,10 +293,10 @@ def swap_depthwise(
 
 # %% ../nbs/20_backbones.ipynb #036ba20b
 def build_backbone(
-    name: str,  # a key of `BACKBONES`
+    name: str,  # a key of BACKBONES
     size: int | None = None,  # pixels; None: the entry's default
-    weights: Weights = RANDOM,  # from `find_weights`
-) -> keras.Model:  # flat: input `image` (0..255) to the last feature map that the weights cover
+    weights: Weights = RANDOM,  # from find_weights
+) -> keras.Model:  # flat: input image (0..255) to the last feature map that the weights cover
     "Build a backbone with its preprocessing."
     entry = get_backbone(name)
     side = size or entry.size
@@ -485,7 +485,7 @@ def _quick_kind(layer, precision):
 def training_copy(
     net: keras.Model,  # flat
     precision: str = "float32",  # of the recipe
-) -> keras.Model:  # with weights of its own; `net` itself where there is nothing to gain
+) -> keras.Model:  # with weights of its own; net itself where there is nothing to gain
     "A copy of a network with layers that train faster."
     if all(_quick_kind(layer, precision) is type(layer) for layer in net.layers):
         return net

@@ -50,7 +50,7 @@ def published_columns(
 
 # %% ../nbs/12_smote.ipynb #dc349131
 def smote_as_published(
-    table: pd.DataFrame,  # from `split_by_image`; all but the test rows were trained on
+    table: pd.DataFrame,  # from split_by_image; all but the test rows were trained on
     seed: int = 42,  # the published one
 ) -> pd.DataFrame:  # image_id, dx (the label), picture_dx (what the picture shows), synthetic
     "The published training rows: SMOTE on one-hot metadata and pictures, then pictures by lot."
@@ -152,7 +152,7 @@ def nearest_own(
     new: np.ndarray,  # (m, F) invented rows
     new_dx: np.ndarray,  # (m,) their classes
     seed: int = 0,  # decides ties
-) -> np.ndarray:  # (m,) positions in `x`: the nearest row of the same class
+) -> np.ndarray:  # (m,) positions in x: the nearest row of the same class
     "For every invented row a real one of its class, ties decided by lot."
     from sklearn.neighbors import NearestNeighbors
     rng = np.random.default_rng(seed)
@@ -243,7 +243,7 @@ def _resampler(name, k, seed):
     return smote
 
 def resample_features(
-    name: str,  # one of `SMOTE_KINDS`
+    name: str,  # one of SMOTE_KINDS
     x: np.ndarray,  # (n, F) features of training rows
     y: np.ndarray,  # (n,) their classes
     seed: int = 0,
@@ -391,7 +391,7 @@ INVENTING = {  # samplers that make rows which no picture belongs to; they need 
     "pictures by lot": pictures_by_lot,
 }
 FOR_TWO = ("positive weight",)  # samplers for two classes only
-SAMPLERS = {  # name -> function of features (or None), classes and seed, giving a `TrainingSet`
+SAMPLERS = {  # name -> function of features (or None), classes and seed, giving a TrainingSet
     "all rows": _all_rows,
     "class weights": _class_weights,
     "positive weight": _positive_weight,
@@ -417,11 +417,11 @@ class Loss:
 
 # %% ../nbs/12_smote.ipynb #2e29ceed
 def row_losses(
-    log_p,  # (n, C) logs of the probabilities; logits are shifted before (see `class_shift`)
+    log_p,  # (n, C) logs of the probabilities; logits are shifted before (see class_shift)
     target,  # (n, C) what they should be: as a rule 1 for the true class
     loss: Loss = Loss(),
     xp=np,  # numpy, or keras.ops
-):  # (n,) of the kind that `xp` makes
+):  # (n,) of the kind that xp makes
     "The loss of each row."
     smooth = loss.label_smoothing
     target = target * (1 - smooth) + smooth / log_p.shape[-1]
@@ -444,7 +444,7 @@ def class_shift(
 @dataclass(frozen=True)
 class Strategy:
     "A way to make rare classes count."
-    sampler: str = "all rows"  # a key of `SAMPLERS`
+    sampler: str = "all rows"  # a key of SAMPLERS
     loss: Loss = Loss()
 
     def __post_init__(self):
@@ -452,7 +452,7 @@ class Strategy:
             raise DataError(Problem("strategy", None, f"sampler {self.sampler!r}",
                                     "one of " + ", ".join(SAMPLERS), "Choose one of these."))
 
-STRATEGIES = {  # name -> `Strategy`
+STRATEGIES = {  # name -> Strategy
     "nothing": Strategy(),
     "class weights": Strategy("class weights"),
     "random over-sampling": Strategy("random over-sampling"),
@@ -468,7 +468,7 @@ STRATEGIES = {  # name -> `Strategy`
 
 def strategies_for(
     n_classes: int,
-) -> dict:  # name -> `Strategy`
+) -> dict:  # name -> Strategy
     "The strategies that make sense for so many classes."
     return {name: strategy for name, strategy in STRATEGIES.items()
             if n_classes == 2 or strategy.sampler not in FOR_TWO}

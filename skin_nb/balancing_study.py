@@ -21,7 +21,7 @@ from .tasks import COLOURS, MELANOMA_NAMES, task_of
 def fit_task(
     parts: pd.DataFrame,  # a table with split and fold
     x: np.ndarray,  # (N, F) frozen features
-    strategies: dict,  # name -> `Strategy`, as in `STRATEGIES`
+    strategies: dict,  # name -> Strategy, as in STRATEGIES
     path: str | Path,  # .npz: rows, and by strategy (n, C) probabilities and the penalty chosen
     components: int = 128,
     seed: int = 0,
@@ -83,7 +83,7 @@ def melanoma_number(
 # %% ../nbs/53_balancing_study.ipynb #0d0402c6
 def task_rows(
     table: pd.DataFrame,  # dx; the one whose parts were fitted
-    path: str | Path,  # written by `fit_task`
+    path: str | Path,  # written by fit_task
     **labels,  # network, fold, seed
 ) -> list:  # of dicts, one a strategy: labels, strategy, penalty, scores
     "What a task has found, as rows of a table."
@@ -109,7 +109,7 @@ REFERENCES = {  # strategy that all are compared with -> column of the differenc
 }
 
 def pooled_predictions(
-    paths: dict,  # (fold, seed) -> file written by `fit_task`
+    paths: dict,  # (fold, seed) -> file written by fit_task
 ) -> tuple:  # rows (n,), and strategy -> (seeds, n, C); one fold's test part after the other's
     "The predictions of all folds, a layer for each seed, of the strategies that all folds have."
     folds = sorted({fold for fold, _ in paths})
@@ -129,7 +129,7 @@ def _common_names(files):
 
 def study_intervals(
     table: pd.DataFrame,  # the pooled rows
-    predictions: dict,  # strategy -> (seeds, n, C), from `pooled_predictions`
+    predictions: dict,  # strategy -> (seeds, n, C), from pooled_predictions
     n_boot: int = 1000,  # resamples of whole lesions
     seed: int = 0,
 ) -> pd.DataFrame:  # strategy, score, pooled and its ends; differences to the references and theirs
@@ -165,7 +165,7 @@ def _with_ends(name, value, draws):
 
 # %% ../nbs/53_balancing_study.ipynb #3e992262
 def plot_study(
-    intervals: pd.DataFrame,  # network, and what `study_intervals` gives
+    intervals: pd.DataFrame,  # network, and what study_intervals gives
 ):  # Matplotlib Figure
     "Every strategy's scores with intervals, the best balanced accuracy on top."
     import matplotlib.pyplot as plt

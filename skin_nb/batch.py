@@ -399,7 +399,7 @@ def run_papermill(
     notebook: Path,  # executed in place
     parameters: dict,  # replace the values of its parameters cell
     work: Path,  # working directory of the notebook
-    env: dict,  # from `batch_environment`
+    env: dict,  # from batch_environment
     children: Children | None = None,  # those of the command
 ) -> int:  # exit code; above 128 where a signal killed the kernel
     "Execute a notebook under papermill; its chatter goes to `papermill.log` beside it."
@@ -590,7 +590,7 @@ def require_same_data(
 def change_since(
     path: Path,  # experiment notebook
     run: Path,  # run folder with its results
-    parameters: dict,  # see `run_one`
+    parameters: dict,  # see run_one
     data: str,  # what tells the data from what they were before
 ) -> str:  # empty: nothing has
     "What has changed since a notebook's results in a run folder, in words."
@@ -629,7 +629,7 @@ def run_one(
     path: Path,  # experiment notebook
     run: Path,  # run folder; the notebook's own folder in it is named after the notebook
     parameters: dict,  # offered to every notebook; it gets those it understands
-    env: dict,  # from `batch_environment`
+    env: dict,  # from batch_environment
     data: str = "",  # what tells the data from what they were before
     children: Children | None = None,  # those of the command
     force: bool = False,  # run it although it is done
@@ -669,14 +669,14 @@ LOCKS = ".locks"  # folder of a run: a lock a notebook, for workers
 
 def wants_gpu(
     path: Path,  # experiment notebook
-    profile: str | dict,  # see `get_profile`
+    profile: str | dict,  # see get_profile
 ) -> bool:
     "Whether a notebook should have a graphics processor."
     code = [source for kind, source, _ in notebook_cells(path) if kind == "code"]
     return get_profile(profile).name == "gpu" and "backbones.py" in used_modules("\n".join(code))
 
 def run_on_worker(
-    path: Path,  # see `run_one`
+    path: Path,  # see run_one
     run: Path,
     parameters: dict,
     data: str,
@@ -692,7 +692,7 @@ def run_on_worker(
         return Outcome(path.stem, "failed", 0., run / path.stem / path.name, str(error))
 
 def send_one(
-    path: Path,  # see `run_one`
+    path: Path,  # see run_one
     run: Path,
     parameters: dict,
     data: str,
@@ -854,14 +854,14 @@ def _way_to_run(run, jobs, tasks):
     return partial(send_one, cluster=tasks)
 
 def run_notebooks(
-    notebooks: list,  # from `find_notebooks`
+    notebooks: list,  # from find_notebooks
     run: Path,  # run folder
-    parameters: dict,  # see `run_one`
+    parameters: dict,  # see run_one
     jobs: int = 1,  # notebooks at the same time
     data: str = "",  # what tells the data from what they were before
     force: bool = False,  # run them although they are done
     cluster: ClusterTasks | None = None,  # runs them; None: this machine does
-) -> list:  # one `Outcome` a notebook
+) -> list:  # one Outcome a notebook
     "Run experiment notebooks, show what they do, and say what became of each."
     most = max(1, len(notebooks))
     jobs = most if cluster else min(jobs, most)  # for a cluster: threads that wait

@@ -109,7 +109,7 @@ def _as_views(value):
     return [np.asarray(v) for v in views]
 
 # %% ../nbs/13_batches.ipynb #742026f0
-_BEGUN_AT_MOST = 2  # times under one epoch number: by a model that is being built, and by `fit`
+_BEGUN_AT_MOST = 2  # times under one epoch number: by a model that is being built, and by fit
 _STANDS_STILL = ("the epoch number stands still: "
                 "fit(batches, callbacks=[follow_epoch(batches), …], shuffle=False)")
 
@@ -137,7 +137,7 @@ def make_batches(*args, **kwargs):
     return _dataset_class()(*args, **kwargs)
 
 def follow_epoch(
-    batches: Batches,  # what `fit` reads
+    batches: Batches,  # what fit reads
 ):  # a Keras callback
     "A callback that tells `batches` the number of the epoch that begins; belongs to every `fit`."
     import keras

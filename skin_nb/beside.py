@@ -56,7 +56,7 @@ def _can_be_scored(name, has_probabilities):
 
 def compare_scores(
     predictions: pd.DataFrame,  # split test
-    metrics: dict,  # from `evaluate`
+    metrics: dict,  # from evaluate
     has_probabilities: bool = True,
     seed: int = 0,
 ) -> pd.DataFrame:  # score, value, lo, hi, constant, chance
@@ -214,7 +214,7 @@ def _describe_agreement(apart, networks):
 
 # %% ../nbs/22j_beside.ipynb #8fbee761
 def describe_subgroups(
-    t: pd.DataFrame,  # rows of `subgroup_table` with network and column
+    t: pd.DataFrame,  # rows of subgroup_table with network and column
     least: int = 20,  # melanoma lesions (or lesions, where there is no melanoma) that a group needs
 ) -> str:
     "Which groups are too small to judge, and which of the others differ from all, in sentences."
@@ -246,7 +246,7 @@ def _label_groups(ax, rows, judged):
     ax.set(ylabel=f"group ({judged.unit})")
 
 def plot_subgroups(
-    t: pd.DataFrame,  # rows of `subgroup_table` with column, of one network
+    t: pd.DataFrame,  # rows of subgroup_table with column, of one network
     score: str | None = None,  # None: mel_recall, or accuracy where there is no melanoma
     least: int = 20,  # melanoma lesions (else lesions) below which a group is drawn pale
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -285,7 +285,7 @@ def span_text(
     return value if pd.isna(row[lo]) else f"{value} ({_shown(row[lo])} to {_shown(row[hi])})"
 
 def score_rows(
-    scores: pd.DataFrame,  # from `compare_scores`
+    scores: pd.DataFrame,  # from compare_scores
 ) -> pd.DataFrame:  # of text
     "Scores beside the constant answer and chance."
     return pd.DataFrame([_score_text(row) for _, row in scores.iterrows()])
@@ -303,7 +303,7 @@ def _score_text(row):
 
 # %% ../nbs/22j_beside.ipynb #736848c4
 def class_rows(
-    metrics: dict,  # from `evaluate`
+    metrics: dict,  # from evaluate
     has_probabilities: bool = True,
 ) -> pd.DataFrame:
     "The scores of each class."
@@ -320,7 +320,7 @@ def class_rows(
 
 # %% ../nbs/22j_beside.ipynb #3408a7e3
 def subgroup_rows(
-    t: pd.DataFrame,  # rows of `subgroup_table` with column; or empty
+    t: pd.DataFrame,  # rows of subgroup_table with column; or empty
 ) -> pd.DataFrame:  # of text; empty where nothing is known of the patients
     "Scores of each group of patients."
     if t.empty:

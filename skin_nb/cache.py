@@ -172,7 +172,7 @@ def _drop_broken(cache):
 
 # %% ../nbs/02_row_cache.ipynb #90dba82d
 def require_room(
-    caches: list,  # of `RowCache`, in one folder
+    caches: list,  # of RowCache, in one folder
     wanted: list,  # row numbers that each of them is going to need; None: all
 ):
     "A `DataError` where the disk has no room for the rows that are missing."
@@ -201,7 +201,7 @@ def fill(
     rows: np.ndarray | None = None,  # rows wanted; None: all
     block: int = 64,  # rows a call
     label: str = "cache",  # shown on the progress bar
-    read=None,  # function: row numbers -> what `compute` gets; the next block is read meanwhile
+    read=None,  # function: row numbers -> what compute gets; the next block is read meanwhile
 ) -> int:  # rows that were computed
     "Compute the missing ones of `rows`, block by block."
     with cache.lock():

@@ -65,8 +65,8 @@ def _is_own(kind, path):
     return bool(named) and not path.is_symlink()
 
 def cache_entries(
-    home: Path,  # from `cache_home`
-) -> list:  # of `CacheEntry`, the one used last at the end
+    home: Path,  # from cache_home
+) -> list:  # of CacheEntry, the one used last at the end
     "What the cache holds; files that aren't its own are not among it."
     found = [_entry(kind, path) for kind in CACHE_KINDS
              for path in sorted((home / kind.folder).glob("*")) if _is_own(kind, path)]
@@ -77,11 +77,11 @@ def _last_used(entry):
 
 # %% ../nbs/25f_cache.ipynb #09a83179
 def choose_entries(
-    entries: list,  # from `cache_entries`
+    entries: list,  # from cache_entries
     older_than: float | None = None,  # days since it was used
     max_size: float | None = None,  # GB that may stay; what was used last stays longest
     everything: bool = False,
-) -> list:  # of `CacheEntry`
+) -> list:  # of CacheEntry
     "What is to be removed."
     if everything:
         return list(entries)
@@ -144,7 +144,7 @@ def _delete(path):
 
 def remove_entry(
     entry: CacheEntry,
-    mapped: set,  # from `mapped_files`
+    mapped: set,  # from mapped_files
 ) -> str:  # why it stays; empty: it is gone
     "Delete an entry of the cache, unless somebody is using it. Its locks stay: they are empty."
     with ExitStack() as stack:

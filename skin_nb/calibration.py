@@ -40,7 +40,7 @@ def _first_piece(rows, pieces, seed):
 
 # %% ../nbs/52_calibration.ipynb #45ab6925
 def fit_with_calibration(
-    parts: pd.DataFrame,  # from `carve_calibration`
+    parts: pd.DataFrame,  # from carve_calibration
     x: np.ndarray,  # (N, F) features
     strategy: Strategy = Strategy(),
     seed: int = 0,
@@ -48,7 +48,7 @@ def fit_with_calibration(
     "Fit a head without its calibration part, and predict that part too."
     aside = parts.split == "calib"
     z = reduce_features(x, np.flatnonzero(parts.split == "train"), seed=seed)
-    # what `fit_split` takes for test rows it predicts, and never fits
+    # what fit_split takes for test rows it predicts, and never fits
     as_test = parts.assign(split=parts.split.mask(aside, "test"))
     predictions = fit_split(as_test, z, strategy, seed)
     calib = predictions.image_id.isin(parts.image_id[aside])
@@ -100,7 +100,7 @@ def _describe_scaling(rows):
             f"by {after.temperature:.2f} it is {interval_text(after.ece, after.lo, after.hi)}")
 
 def describe_temperature(
-    t: pd.DataFrame,  # rows of `temperature_table` with network and head
+    t: pd.DataFrame,  # rows of temperature_table with network and head
 ) -> str:
     "What temperature scaling does, in sentences."
     runs = t.groupby(["network", "head"], sort=False)
@@ -124,7 +124,7 @@ def _coverage_ends(members, held, group, n_boot):
 
 def set_table(
     predictions: pd.DataFrame,
-    sets: np.ndarray,  # (n, C) of bool, from `predict_sets`
+    sets: np.ndarray,  # (n, C) of bool, from predict_sets
     n_boot: int = 1000,  # lesion-level resamples
 ) -> pd.DataFrame:  # class ("all" first), images, coverage, lo, hi, size, single: of one class
     "How often the sets of each class present hold the truth, and how large they are."
@@ -161,7 +161,7 @@ def _label_coverage(ax, marginal):
     ax.set_title(f"{worst.network}: marginal sets {found}", loc="left")
 
 def plot_coverage(
-    t: pd.DataFrame,  # rows of `set_table` with network, sets and level, of one network
+    t: pd.DataFrame,  # rows of set_table with network, sets and level, of one network
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Share of sets that hold the truth, class by class, with 95 % intervals."
@@ -188,7 +188,7 @@ def _describe_sets(rows, kind):
     return text
 
 def describe_coverage(
-    t: pd.DataFrame,  # rows of `set_table` with network, sets and level
+    t: pd.DataFrame,  # rows of set_table with network, sets and level
 ) -> str:
     "What the sets hold, in sentences."
     lines = []
@@ -291,7 +291,7 @@ def _describe_melanomas(every, most):
             f"{most.mel_passed_on:.3f} of the melanomas are among the cases passed on")
 
 def describe_selective(
-    t: pd.DataFrame,  # rows of `selective_table` with network
+    t: pd.DataFrame,  # rows of selective_table with network
 ) -> str:
     "What passing cases on is worth, in sentences."
     lines = []
@@ -311,7 +311,7 @@ def _plain_rows(t):
     return t.astype(object).where(t.notna(), None).to_dict("records")
 
 def write_tables(
-    tables: dict,  # name in `TABLES` -> table
+    tables: dict,  # name in TABLES -> table
     out: str | Path,  # folder
 ) -> list:  # files written
     "Write the tables as CSV, and all of them as metrics.json."

@@ -230,9 +230,9 @@ def fit_alarm(
 class Certainty:
     "What a model's validation part says of its answers."
     pictures: int  # of the validation part
-    temperature: float  # see `scale_probabilities`
+    temperature: float  # see scale_probabilities
     level: float  # share of the sets of each class that should hold it
-    thresholds: np.ndarray  # (C,) see `sets_within`; infinite: never excluded
+    thresholds: np.ndarray  # (C,) see sets_within; infinite: never excluded
     alarm: StrangeAlarm | None = None  # None: the network pools nothing, or nobody looked
 
     def calibrate(self,

@@ -53,8 +53,8 @@ def _is_path(thing):
     return isinstance(thing, (str, os.PathLike))
 
 def whole_picture(
-    picture,  # path, uint8 array (h, w, 3), or `PIL.Image`
-    at_least: int | None = None,  # pixels; a file may come back reduced, see `open_image`
+    picture,  # path, uint8 array (h, w, 3), or PIL.Image
+    at_least: int | None = None,  # pixels; a file may come back reduced, see open_image
 ) -> Image.Image:  # RGB, upright
     "A picture of any kind as Pillow's."
     if _is_path(picture):
@@ -62,7 +62,7 @@ def whole_picture(
     return upright_rgb(_from_array(picture) if isinstance(picture, np.ndarray) else picture)
 
 def picture_square(
-    picture,  # see `whole_picture`
+    picture,  # see whole_picture
     side: int,  # pixels
 ) -> np.ndarray:  # uint8 (side, side, 3)
     "A picture of any kind as a network reads it."
@@ -75,8 +75,8 @@ def picture_square(
 class Asked:
     "What a model is asked about."
     image_id: list
-    pictures: list  # see `whole_picture`
-    problems: list = field(default_factory=list)  # of `Problem`: files that are left out
+    pictures: list  # see whole_picture
+    problems: list = field(default_factory=list)  # of Problem: files that are left out
     passed_over: list = field(default_factory=list)  # lines
 
 def _files_of(path, asked):
@@ -119,7 +119,7 @@ def _as_list(images):
     return list(images)
 
 def list_asked(
-    images,  # one picture or several, see `whole_picture`; a path may be that of a folder
+    images,  # one picture or several, see whole_picture; a path may be that of a folder
 ) -> Asked:
     "Pictures and their ids: names of files, or else numbers."
     images = _as_list(images)
@@ -140,9 +140,9 @@ def _try_squares(sides, picture):
         return Problem("picture", None, first_line(error), "a picture", "Open it again.")
 
 def read_blocks(
-    pictures: list,  # see `whole_picture`
+    pictures: list,  # see whole_picture
     sides: tuple,  # pixels
-):  # yields row numbers (n,) and as many dicts, side -> (side, side, 3), or `Problem`
+):  # yields row numbers (n,) and as many dicts, side -> (side, side, 3), or Problem
     "Decode pictures block by block, one block ahead."
     ends = range(PICTURES_AT_ONCE, len(pictures), PICTURES_AT_ONCE)
     blocks = np.split(np.arange(len(pictures)), ends)
@@ -241,7 +241,7 @@ def _describe_untold(image_id, untold):
 
 def describe_metadata(
     image_id: list,
-    cells: pd.DataFrame,  # from `match_metadata`
+    cells: pd.DataFrame,  # from match_metadata
     encoder: MetadataEncoder | None,  # None: the model reads none
 ) -> list:  # of lines
     "What of age, sex and site a model hasn't been told, or doesn't understand."
@@ -319,7 +319,7 @@ class Classifier:
     "A saved model or an ensemble, ready to be asked."
     file: LoadedFile
     certainty: Certainty | None  # of its answers; None: its run has left no calibration
-    networks: tuple  # of `AskedNetwork`, as many as the file has members
+    networks: tuple  # of AskedNetwork, as many as the file has members
 
     @classmethod
     def load(cls,
@@ -349,10 +349,10 @@ class Classifier:
         return int(np.argmax(joint.weights)) if joint else 0
 
     def predict(self,
-                images,  # see `list_asked`
-                metadata: pd.DataFrame | str | Path | None = None,  # or its file; `match_metadata`
+                images,  # see list_asked
+                metadata: pd.DataFrame | str | Path | None = None,  # or its file; match_metadata
                 maps: str | Path | None = None,  # new folder for heat maps
-                ) -> pd.DataFrame:  # see `answer_pictures`
+                ) -> pd.DataFrame:  # see answer_pictures
         "Answers for pictures."
         if _is_path(metadata):
             metadata = read_metadata(metadata)
@@ -409,7 +409,7 @@ class _Turn:
     "One network's part in a call."
     network: AskedNetwork
     encoded: np.ndarray | None  # (N, F) metadata as the network reads them
-    answer: Callable  # from `make_answer`
+    answer: Callable  # from make_answer
     views: Views
 
     def told(self, rows):
@@ -421,7 +421,7 @@ class _Job:
     classifier: Classifier
     asked: Asked
     maps: str | Path | None  # folder for heat maps
-    turns: list  # of `_Turn`, one a network
+    turns: list  # of _Turn, one a network
 
 def _prepare_turn(network, cells):
     "What one network needs for every block."
@@ -496,8 +496,8 @@ def _finish(answers):
 
 def answer_pictures(
     classifier: Classifier,
-    asked: Asked,  # from `list_asked`
-    metadata: pd.DataFrame | None = None,  # see `match_metadata`
+    asked: Asked,  # from list_asked
+    metadata: pd.DataFrame | None = None,  # see match_metadata
     maps: str | Path | None = None,  # new folder for heat maps
 ) -> pd.DataFrame:  # image_id, p_<class>, answer, set, strange, seen, problem; attrs: notes
     "Ask a model about pictures, block by block; a `DataError` where none can be read."
@@ -525,7 +525,7 @@ def _describe_map(job):
 
 # %% ../nbs/24g_classifier.ipynb #1b6dd370
 def describe_problems(
-    answers: pd.DataFrame,  # from `Classifier.predict`
+    answers: pd.DataFrame,  # from Classifier.predict
     most: int = 10,  # that are named
 ) -> list:  # of lines; empty: every picture has its answer
     "Which pictures have no answer, and why."
@@ -542,8 +542,8 @@ def describe_problems(
 MAP_SIDE = 640  # pixels of the longer side of a heat map
 
 def heat_map(
-    picture,  # see `whole_picture`
-    cam: np.ndarray,  # (side, side) 0..1, from `grad_cam`
+    picture,  # see whole_picture
+    cam: np.ndarray,  # (side, side) 0..1, from grad_cam
 ) -> Image.Image:  # the picture, and the same under its map
     "A picture beside its heat map."
     im = whole_picture(picture, MAP_SIDE)
@@ -556,7 +556,7 @@ def write_maps(
     network: AskedNetwork,
     folder: str | Path,
     answers: pd.DataFrame,  # image_id, answer
-    pictures: list,  # see `whole_picture`, a row each
+    pictures: list,  # see whole_picture, a row each
     squares: np.ndarray,  # (n, side, side, 3) uint8, the same decoded
     metadata: np.ndarray | None = None,  # (n, F), encoded
 ):
@@ -613,7 +613,7 @@ def _describe_strange(alarms, read):
 
 def describe_answers(
     classifier: Classifier,
-    answers: pd.DataFrame,  # from `Classifier.predict`
+    answers: pd.DataFrame,  # from Classifier.predict
 ) -> list:  # of lines
     "What to know of answers."
     read = answers[answers.problem == ""]

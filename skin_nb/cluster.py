@@ -27,7 +27,7 @@ def _client_class():
 def connected(
     address: str,  # of a scheduler, such as "tcp://host:8786"
     seconds: float = 10.,  # to wait for an answer
-):  # yields a `distributed.Client`
+):  # yields a distributed.Client
     "A client of a running scheduler; a `DataError` where nobody answers."
     make = _client_class()
     try:
@@ -65,7 +65,7 @@ def require_workers(
 class ClusterTasks:
     "Tasks on a cluster for a command; when it is stopped, they are."
     def __init__(self,
-                 client,  # `distributed.Client`
+                 client,  # distributed.Client
                  ):
         self.client = client
         self._running = set()

@@ -175,7 +175,7 @@ RUN_OPTIONS = {
 # %% ../nbs/25a_commands.ipynb #a6d6c8d8
 def add_options(
     parser: argparse.ArgumentParser,
-    options: dict,  # such as `RUN_OPTIONS`
+    options: dict,  # such as RUN_OPTIONS
 ):
     "Add options to a parser, and those of every command."
     for name, settings in options.items():
@@ -215,7 +215,7 @@ class RunPlan:
 GIVEN_ELSEWHERE = {"data", "task", "profile", "weights", "seed", "folds", "out", "runs", "needs"}
 
 def own_parameters(
-    pairs: list,  # of (name, text), from `-p`
+    pairs: list,  # of (name, text), from -p
     notebooks: list,  # paths
 ) -> dict:  # name -> value
     "Parameters of single notebooks or the profile; a `DataError` for one that there is nowhere."
@@ -248,7 +248,7 @@ def _chosen_profile(name, is_sample, own):
 
 # %% ../nbs/25a_commands.ipynb #8c5e4e44
 def plan_run(
-    arguments: argparse.Namespace,  # from `run_parser`
+    arguments: argparse.Namespace,  # from run_parser
 ) -> RunPlan:
     "Check everything that was asked for; what won't do is a `DataError`."
     require_between("--jobs", arguments.jobs, 1)
@@ -419,7 +419,7 @@ def _describe_weights(plan):
 # %% ../nbs/25a_commands.ipynb #5b762b62
 def report_run(
     run: Path,  # run folder
-    outcomes: list,  # of `Outcome`
+    outcomes: list,  # of Outcome
     baseline: Baseline | None = None,  # to compare with
     sample: bool = False,  # say that these are the sample's numbers
     expected=None,  # rows of the baseline that the run should have

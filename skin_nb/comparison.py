@@ -24,7 +24,7 @@ from .tasks import HAM10000, task_of, with_task
 from .training import build_model
 
 # %% ../nbs/39_comparison.ipynb #1cccfa29
-def package_recipes() -> list:  # of `Recipe`
+def package_recipes() -> list:  # of Recipe
     "Every recipe of the package, once."
     found = []
     for module in iter_modules(recipes.__path__):
@@ -51,7 +51,7 @@ def forward_rate(
 
 def write_costs(
     path: str | Path,  # CSV file
-) -> pd.DataFrame:  # from `cost_table`, with images_per_second
+) -> pd.DataFrame:  # from cost_table, with images_per_second
     "Measure what the networks of all recipes cost, and write it down."
     every = package_recipes()
     one_each = {(r.backbone, r.size): r for r in every}
@@ -93,7 +93,7 @@ def _draw_choices(ax, choices):
 
 def plot_pareto(
     choices: pd.DataFrame,  # name, cost, quality; lo and hi, the ends of a line, if there are any
-    cost: str = "billions of operations a picture (forward pass)",  # what `cost` is
+    cost: str = "billions of operations a picture (forward pass)",  # what cost is
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Balanced accuracy against cost, with the Pareto front."

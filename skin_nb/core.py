@@ -48,7 +48,7 @@ class Problem:
     found: str  # what is there
     expected: str  # what should be there
     fix: str  # what the user can do
-    count: int = 1  # rows or files that have it; `row` is the first of them
+    count: int = 1  # rows or files that have it; row is the first of them
 
     def __str__(self):
         place = self.file if self.row is None else f"{self.file}, row {self.row}"
@@ -113,7 +113,7 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #a82cf333
-HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp(\.\w+)?")  # the temporary names of `replacing`
+HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp(\.\w+)?")  # the temporary names of replacing
 
 def remove_half_written(
     folder: str | Path,  # nobody else writes into it
@@ -137,7 +137,7 @@ def remove_checkpoints(
 # %% ../nbs/00_core.ipynb #3d375a7d
 def write_json(
     path: str | Path,  # target file
-    content,  # anything `json` can write; NumPy numbers are converted
+    content,  # anything json can write; NumPy numbers are converted
 ):
     "Write `content` as indented JSON, whole or not at all."
     with replacing(path) as tmp:
@@ -148,7 +148,7 @@ def _plain(value):
     return value.item() if hasattr(value, "item") else str(value)
 
 def read_json(
-    path: str | Path,  # file written by `write_json`
+    path: str | Path,  # file written by write_json
 ):
     "Read a JSON file; a broken one is a `DataError`."
     try:
@@ -317,7 +317,7 @@ class Profile:
     name: str
     size: int | None = None  # pixels; None: the recipe's own
     epochs: int | None = None  # cap on epochs of a stage
-    tuned_epochs: int | None = None  # the same where a part of the backbone trains; None: `epochs`
+    tuned_epochs: int | None = None  # the same where a part of the backbone trains; None: epochs
     scratch_epochs: int | None = None  # the same where the whole network trains
     scratch_rows: int | None = None  # cap on rows per epoch where the whole network trains
     scratch_size: int | None = None  # pixels, where weights are missing and all is trained instead
@@ -336,7 +336,7 @@ PROFILE_NUMBERS = [field.name for field in dataclasses.fields(Profile)
 
 # %% ../nbs/00_core.ipynb #7e7d1f77
 def get_profile(
-    profile: str | dict,  # a key of `PROFILES`, or a dict: name, and numbers that differ from it
+    profile: str | dict,  # a key of PROFILES, or a dict: name, and numbers that differ from it
 ) -> Profile:
     "The profile that is meant; a `DataError` lists the known ones."
     changes = dict(profile) if isinstance(profile, dict) else dict(name=profile)
@@ -359,7 +359,7 @@ def _require_profile_number(field, value):
                                 "a whole number from 1, or none", "Correct the number."))
 
 def describe_profile(
-    profile: str | dict,  # see `get_profile`
+    profile: str | dict,  # see get_profile
 ) -> str:
     "A profile in words."
     if not isinstance(profile, dict):

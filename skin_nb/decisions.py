@@ -72,7 +72,7 @@ def _usual_thresholds(score):
 
 def threshold_curve(
     predictions: pd.DataFrame,
-    disease: str | None = None,  # a key of `diseases(task)`, or a class; None: mel, or positive
+    disease: str | None = None,  # a key of diseases(task), or a class; None: mel, or positive
     split: str = "test",
     thresholds: np.ndarray | None = None,  # (t,) an alarm is a score above; None: forty
     n_boot: int = 500,  # resamples of lesions (or patients); 0: no intervals
@@ -117,7 +117,7 @@ def _precision_at(curve, sensitivity):
     return f"{row.sensitivity:.0%} are found while {row.precision:.0%} of the alarms are right"
 
 def plot_thresholds(
-    curve: pd.DataFrame,  # from `threshold_curve`
+    curve: pd.DataFrame,  # from threshold_curve
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Sensitivity, specificity, precision and NPV against the threshold, with 95 % bands."
@@ -163,9 +163,9 @@ def _points_of(rows, fold, alarms, group, n_boot, seed):
 
 # %% ../nbs/22d_decisions.ipynb #c5c118fd
 def operating_points(
-    predictions: pd.DataFrame,  # with the split valid; without, `chosen_on` says test
+    predictions: pd.DataFrame,  # with the split valid; without, chosen_on says test
     sensitivities: tuple = SENSITIVITIES,  # asked for, 0..1
-    disease: str | None = None,  # a key of `diseases(task)`, or a class; None: mel, or positive
+    disease: str | None = None,  # a key of diseases(task), or a class; None: mel, or positive
     n_boot: int = 1000,  # resamples of lesions (or patients); 0: no intervals
     seed: int = 0,
 ) -> pd.DataFrame:  # asked, fold ("all" too), threshold, chosen_on, … each share with _lo and _hi
@@ -207,7 +207,7 @@ def promised_sensitivity(
 
 # %% ../nbs/22d_decisions.ipynb #4d506ff8
 def promises(
-    points: pd.DataFrame,  # from `operating_points`
+    points: pd.DataFrame,  # from operating_points
 ) -> pd.DataFrame:  # asked, folds, kept, expected_kept, chosen_sick, lowest, reached, highest
     "How many folds keep the promise of their threshold, beside how many should."
     return pd.DataFrame([_promise(asked, rows) for asked, rows in points.groupby("asked")])
@@ -223,7 +223,7 @@ def _promise(asked, rows):
                 lowest=reached.min(), reached=every, highest=reached.max())
 
 def describe_points(
-    points: pd.DataFrame,  # from `operating_points`
+    points: pd.DataFrame,  # from operating_points
 ) -> str:
     "What thresholds reach and how often they keep their promise, in sentences."
     pooled = points[points.fold == "all"].set_index("asked")
@@ -265,7 +265,7 @@ def _draw_point(ax, at, row):
     ax.plot(at, row.sensitivity, "o" if kept else "s", color=colour)
 
 def plot_points(
-    points: pd.DataFrame,  # from `operating_points`
+    points: pd.DataFrame,  # from operating_points
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Sensitivity reached in each fold against the one asked for; grey: what could be expected."
@@ -346,7 +346,7 @@ def _cost_columns(alarms, k, group, n_boot, seed):
 def expected_cost(
     predictions: pd.DataFrame,  # with the split valid
     costs: tuple = COSTS,  # of a missed case, in false alarms
-    disease: str | None = None,  # a key of `diseases(task)`, or a class; None: mel, or positive
+    disease: str | None = None,  # a key of diseases(task), or a class; None: mel, or positive
     n_boot: int = 500,  # resamples of lesions (or patients); 0: no intervals
     seed: int = 0,
 ) -> pd.DataFrame:  # k, threshold, formula and chosen with _lo and _hi, everybody, nobody
@@ -384,7 +384,7 @@ def _draw_cost(ax, costs, name):
     _draw_band(ax, costs.k, costs, name, colour)
 
 def plot_expected_cost(
-    costs: pd.DataFrame,  # from `expected_cost`
+    costs: pd.DataFrame,  # from expected_cost
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Mean cost of a picture against the price of a missed melanoma, with 95 % bands."
@@ -456,7 +456,7 @@ def _prevalence_scores(sick, p, weights):
 
 def prevalence_calibration(
     predictions: pd.DataFrame,
-    disease: str | None = None,  # a key of `diseases(task)`, or a class; None: mel, or positive
+    disease: str | None = None,  # a key of diseases(task), or a class; None: mel, or positive
     split: str = "test",
     n_boot: int = 200,  # resamples of lesions (or patients); 0: no intervals
     seed: int = 0,
@@ -477,7 +477,7 @@ LOG_BINS = np.geomspace(1e-4, 1, 13)  # edges, three bins a decade
 
 def log_reliability(
     predictions: pd.DataFrame,
-    disease: str | None = None,  # a key of `diseases(task)`, or a class; None: mel, or positive
+    disease: str | None = None,  # a key of diseases(task), or a class; None: mel, or positive
     split: str = "test",
     n_boot: int = 300,  # resamples of lesions (or patients); 0: no intervals
     seed: int = 0,
@@ -519,7 +519,7 @@ def _large_title(bins):
     return f"{observed:.1%} are sick, {expected:.1%} were expected"
 
 def plot_log_reliability(
-    bins: dict,  # name -> table from `log_reliability`; the last one gives the title
+    bins: dict,  # name -> table from log_reliability; the last one gives the title
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Reliability diagram on logarithmic axes, for rare diseases."
@@ -563,7 +563,7 @@ def estimate_prior(
     p: np.ndarray,  # (n,) probabilities of the positive class in the new place, or (n, C) of all
     of: float | np.ndarray,  # its share where the model was made, or (C,) shares of all
     steps: int = 2000,  # at most
-) -> float | np.ndarray:  # like `of`
+) -> float | np.ndarray:  # like of
     "The share of the classes among new pictures, from a model's answers alone."
     _check_priors(of)
     share, before = np.asarray(of, float), 0
@@ -587,7 +587,7 @@ def _prior_ratios(task, disease, dx, to):
 def shift_predictions(
     predictions: pd.DataFrame,  # with the split valid, whose shares are those of the model
     to: float,  # the share of the disease where the model is used, above 0 and below 1
-    disease: str | None = None,  # a key of `diseases(task)`, or a class; None: mel, or positive
+    disease: str | None = None,  # a key of diseases(task), or a class; None: mel, or positive
 ) -> pd.DataFrame:
     "A predictions table for a place where the disease has another share, fold by fold."
     _check_priors(to)

@@ -37,7 +37,7 @@ def _add_table(tokens):
 
 def patch_tokens(
     shape: Transformer,
-    x,  # KerasTensor (batch, height, width, 3), multiples of `shape.patch`
+    x,  # KerasTensor (batch, height, width, 3), multiples of shape.patch
 ):  # KerasTensor (batch, 1 + patches, shape.width)
     "The class token and one token a patch, each with its position."
     x = layers.Conv2D(shape.width, shape.patch, shape.patch, name="patches_embedded")(x)
@@ -89,7 +89,7 @@ def _class_token_everywhere(tokens, side):
 # %% ../nbs/19_dinov2.ipynb #1f5221c4
 def vision_transformer(
     shape: Transformer,
-    x,  # KerasTensor (batch, side, side, 3), standardised; a multiple of `shape.patch`
+    x,  # KerasTensor (batch, side, side, 3), standardised; a multiple of shape.patch
 ):  # KerasTensor (batch, side/patch, side/patch, 2 * shape.width)
     "Tokens, blocks, a last layer norm; as a feature map."
     side = x.shape[1] // shape.patch
@@ -204,8 +204,8 @@ def _token_arrays(arrays, side):
 
 def load_dinov2(
     shape: Transformer,
-    net,  # keras.Model, from `vision_transformer`; its weights are set
-    path: str | Path,  # .safetensors or .npz, as `read_arrays` takes it
+    net,  # keras.Model, from vision_transformer; its weights are set
+    path: str | Path,  # .safetensors or .npz, as read_arrays takes it
 ):
     "Give a network the published weights, with the positions resized to its pictures."
     side = net.get_layer("patches").output.shape[1]

@@ -35,11 +35,11 @@ def teacher_members(
 
 def ask_members(
     part: pd.DataFrame,  # with split and fold
-    members: dict,  # from `teacher_members`
+    members: dict,  # from teacher_members
     fit: np.ndarray,  # row numbers to fit on
     ask: np.ndarray,  # row numbers to ask about; they come back as the split test
     seed: int = 0,
-) -> dict:  # name -> predictions of the validation part, where penalties are chosen, and of `ask`
+) -> dict:  # name -> predictions of the validation part, where penalties are chosen, and of ask
     "What heads say that were fitted on some rows."
     valid = np.flatnonzero(part["split"] == "valid")
     rows = np.r_[fit, valid, ask]
@@ -73,7 +73,7 @@ def _own_splits(predictions, part):
 
 def ask_teacher(
     part: pd.DataFrame,  # with split and fold
-    members: dict,  # from `teacher_members`
+    members: dict,  # from teacher_members
     pieces: int = 5,
     seed: int = 0,
 ) -> dict:  # "in-fold": predictions of all rows; "out-of-fold": of the training part
@@ -98,7 +98,7 @@ def surety(
     return dict(confidence=p.max(1).mean(), accuracy=accuracy, log_loss=log_loss(y, p))
 
 def surety_table(
-    answers: dict,  # fold -> answers from `ask_teacher`
+    answers: dict,  # fold -> answers from ask_teacher
 ) -> pd.DataFrame:  # index: which answers; confidence, accuracy, log_loss
     "What the teacher's answers are like, over all folds."
     wanted = (("in-fold", "train"), ("out-of-fold", "train"), ("in-fold", "test"))
@@ -159,7 +159,7 @@ def fit_students(
     return students
 
 def judge_students(
-    students: dict,  # from `fit_students`
+    students: dict,  # from fit_students
 ) -> pd.DataFrame:  # share, temperature, score, log_loss; the best first
     "How good each is on the validation part."
     rows = []
@@ -171,8 +171,8 @@ def judge_students(
     return pd.DataFrame(rows).sort_values(**order, ignore_index=True)
 
 def best_student(
-    students: dict,  # from `fit_students`
-) -> pd.DataFrame:  # predictions; `attrs` has share, temperature
+    students: dict,  # from fit_students
+) -> pd.DataFrame:  # predictions; attrs has share, temperature
     "The student that is best on the validation part."
     best = judge_students(students).iloc[0]
     setting = (best["share"], best["temperature"])
@@ -184,7 +184,7 @@ def best_student(
 def paired_table(
     candidates: dict,  # name -> predictions, the reference among them
     reference: str,
-    score: str,  # as `evaluate` names it
+    score: str,  # as evaluate names it
     n_boot: int = 1000,  # resamples of lesions (or patients)
 ) -> pd.DataFrame:  # index: the others; score, difference, lo, hi
     "A score of each and its difference to the reference, on the same resamples."
@@ -198,9 +198,9 @@ def paired_table(
 
 # %% ../nbs/54a_distillation.ipynb #5c014002
 def pictures_per_second(
-    network,  # keras.Model, from `frozen_network`
+    network,  # keras.Model, from frozen_network
     images: np.ndarray,  # (n, size, size, 3) uint8
-    precision: str = "float32",  # see `choose_engine`
+    precision: str = "float32",  # see choose_engine
     batch: int = 32,
 ) -> float:
     "How fast a network reads pictures, once it has read some."

@@ -29,7 +29,7 @@ WORTH_CONVERTING = 2000  # pictures; with fewer, a conversion of 4 to 9 seconds 
 class Engine:
     "Who computes a frozen part, and how precisely it multiplies."
     name: str = "keras"  # or "openvino"
-    precision: str = "float32"  # one of `ENGINE_PRECISIONS`
+    precision: str = "float32"  # one of ENGINE_PRECISIONS
 
     def __str__(self):
         return f"{self.name} {self.precision}"
@@ -62,7 +62,7 @@ def _wanted_engine():
     return said
 
 def choose_engine(
-    precision: str = "float32",  # one of `ENGINE_PRECISIONS`; anything but float32 needs OpenVINO
+    precision: str = "float32",  # one of ENGINE_PRECISIONS; anything but float32 needs OpenVINO
     pictures: int = WORTH_CONVERTING,  # how many will be computed, cached ones included
 ) -> Engine:
     "The engine for a frozen part. Where the one asked for can't be had, it says so."
@@ -130,9 +130,9 @@ def _openvino_forward(prefix, batch, precision):
 # %% ../nbs/20e_engine.ipynb #759a13ef
 def make_forward(
     prefix: keras.Model,  # one input, one output
-    engine: Engine = Engine(),  # from `choose_engine`
+    engine: Engine = Engine(),  # from choose_engine
     batch: int = 32,  # rows of a call, at most
-) -> tuple:  # (function: (n, …) -> (n, …) float32 with n up to `batch`, the `Engine` that it is)
+) -> tuple:  # (function: (n, …) -> (n, …) float32 with n up to batch, the Engine that it is)
     "A frozen network as a function of arrays."
     if engine.name == "openvino":
         try:

@@ -66,7 +66,7 @@ def _common_task(path, models):
 # %% ../nbs/22h_ensemble_files.ipynb #25877e5f
 def save_ensemble(
     path: str | Path,
-    models: dict,  # name -> model.keras written by `save_model`
+    models: dict,  # name -> model.keras written by save_model
     combination: Combination,  # fitted to their predictions, in this order
     note: str = "",  # stored with it: data, split, fold
     certainty: Certainty | None = None,  # of the joint answer, classes as in the first model
@@ -131,7 +131,7 @@ def _check_record(record):
 
 def read_any_info(
     path: str | Path,  # a saved model, or an ensemble
-) -> dict:  # task, note and `sealed`; of an ensemble members and combination, of a model its recipe
+) -> dict:  # task, note and sealed; of an ensemble members and combination, of a model its recipe
     "What a file says of itself, without loading a network."
     if not is_ensemble(path):
         return read_model_info(path)
@@ -148,16 +148,16 @@ def read_any_info(
 class Member:
     "One network of a file."
     name: str
-    loaded: tuple  # from `load_model`: (keras.Model, dict)
-    seen: dict | None  # from `read_seen`
-    certainty: dict | None  # from `read_certainty`
+    loaded: tuple  # from load_model: (keras.Model, dict)
+    seen: dict | None  # from read_seen
+    certainty: dict | None  # from read_certainty
 
 @dataclass(frozen=True)
 class LoadedFile:
     "A saved model or an ensemble, ready to be asked."
     path: Path
-    info: dict  # from `read_any_info`
-    members: tuple  # of `Member`; of a single model one
+    info: dict  # from read_any_info
+    members: tuple  # of Member; of a single model one
     combination: Combination | None = None  # None: a single model
 
     @property
@@ -217,9 +217,9 @@ def _in_order(loaded, member, p):
     return p[:, [own.index(name) for name in loaded.task.classes]]
 
 def join_answers(
-    loaded: LoadedFile,  # from `load_any`
+    loaded: LoadedFile,  # from load_any
     answers: list,  # (n, classes) of each member, as it gives them
-) -> np.ndarray:  # (n, classes), columns in the order of `loaded.task`
+) -> np.ndarray:  # (n, classes), columns in the order of loaded.task
     "What a file says, from what its members say."
     each = [_in_order(loaded, member, p) for member, p in zip(loaded.members, answers)]
     if loaded.combination is None:
@@ -227,19 +227,19 @@ def join_answers(
     return combine_answers(loaded.combination, np.stack(each))
 
 def predict_any(
-    loaded: LoadedFile,  # from `load_any`
+    loaded: LoadedFile,  # from load_any
     table: pd.DataFrame,  # image_id, path; for members with metadata: age, sex, localization
-) -> np.ndarray:  # (N, classes), columns in the order of `loaded.task`
+) -> np.ndarray:  # (N, classes), columns in the order of loaded.task
     "Probabilities for a table's pictures, whatever their size."
     answers = [_member_answers(loaded, member, table) for member in loaded.members]
     return join_answers(loaded, answers)
 
 # %% ../nbs/22h_ensemble_files.ipynb #8fcd04a4
 def compare_with_members(
-    loaded: LoadedFile,  # from `load_any`
+    loaded: LoadedFile,  # from load_any
     table: pd.DataFrame,  # image_id, with its task
     images: list,  # (n, side, side, 3) uint8 for each member
-) -> pd.DataFrame | None:  # a row a picture, from `compare_seen`; None: one of them doesn't know
+) -> pd.DataFrame | None:  # a row a picture, from compare_seen; None: one of them doesn't know
     "Which decoded pictures a file has met: of all members the one that knows a picture best."
     if any(member.seen is None for member in loaded.members):
         return None
@@ -247,9 +247,9 @@ def compare_with_members(
     return reduce(_better_known, found)
 
 def seen_by_any(
-    loaded: LoadedFile,  # from `load_any`
+    loaded: LoadedFile,  # from load_any
     table: pd.DataFrame,  # image_id, path, with its task
-) -> pd.DataFrame | None:  # see `compare_with_members`
+) -> pd.DataFrame | None:  # see compare_with_members
     "Which pictures a file has met in training."
     images = [_member_images(member, table) for member in loaded.members]
     return compare_with_members(loaded, table, images)
@@ -275,7 +275,7 @@ def read_runs(
 def ensemble_of_runs(
     runs: dict,  # name -> folder with model.keras and predictions.csv, of the same fold
     out: str | Path,  # folder for model.ensemble and predictions.csv
-    method: str = "mean",  # one of `BLENDS`
+    method: str = "mean",  # one of BLENDS
     note: str = "",  # stored with it
 ) -> Path:  # of the ensemble
     "Join the first fold of some runs, by what their validation parts say."

@@ -22,10 +22,10 @@ from .terminal import bars
 # %% ../nbs/54_ensembles.ipynb #f98bbb49
 def member_features(
     table: pd.DataFrame,  # image_id, path
-    network: str,  # a key of `BACKBONES`
+    network: str,  # a key of BACKBONES
     size: int,  # pixels
-    weights=None,  # see `find_weights`
-    precision: str = "float32",  # see `choose_engine`
+    weights=None,  # see find_weights
+    precision: str = "float32",  # see choose_engine
     seed: int = 0,  # of random weights
 ) -> np.ndarray:  # (N, F) float32, row i for row i of the table
     "Pooled features of a frozen network, computed at most once per picture."
@@ -58,7 +58,7 @@ def fit_member(
     parts: list,  # tables with split and fold, one a fold
     x: np.ndarray,  # (N, F) frozen features
     metadata: bool = False,  # age, sex and site beside them
-    sampler=None,  # see `fit_split`
+    sampler=None,  # see fit_split
     components: int = 128,  # principal components of the features
     seed: int = 0,
 ) -> pd.DataFrame:  # predictions of all folds, for validation and test rows

@@ -58,7 +58,7 @@ BLENDS = ("mean", "logit mean", "rank mean", "greedy", "stacked")
 @dataclass(frozen=True)
 class Combination:
     "How the answers of K members become one."
-    method: str  # one of `BLENDS`
+    method: str  # one of BLENDS
     weights: tuple  # the share of each member, in sum 1; stacked: all alike, and not used
     knots: tuple = ()  # rank mean: (K, C, RANKS + 1) quantiles of the validation rows
     head: tuple = ()  # stacked: (K C + 1, C), the last row the bias
@@ -205,7 +205,7 @@ def _fit(answers, method):
 
 def fit_combination(
     tables: dict,  # name -> predictions, about the same pictures
-    method: str = "mean",  # one of `BLENDS`
+    method: str = "mean",  # one of BLENDS
     split: str = "valid",  # the rows to learn from: no member was trained on them
     calibrate: bool = True,  # with a temperature
 ) -> Combination:
@@ -229,7 +229,7 @@ def combine(
 # %% ../nbs/22g_ensembles.ipynb #30ed272d
 def fit_with_certainty(
     tables: dict,  # name -> predictions, about the same pictures
-    method: str = "mean",  # one of `BLENDS`
+    method: str = "mean",  # one of BLENDS
     split: str = "valid",  # the rows to learn from
 ) -> tuple:  # (Combination with a temperature, Certainty at the same)
     "Learn how to join some members, and what goes with the joint answer."
@@ -246,9 +246,9 @@ def _of_fold(tables, fold):
 
 def combine_folds(
     tables: dict,  # name -> predictions of one fold or more, with the split valid
-    method: str = "mean",  # one of `BLENDS`
+    method: str = "mean",  # one of BLENDS
     calibrate: bool = True,  # with a temperature
-) -> tuple:  # (predictions, fold -> `Combination`)
+) -> tuple:  # (predictions, fold -> Combination)
     "The joint answer in every fold, learned from that fold's validation part."
     first = next(iter(tables.values()))
     fitted = {}
@@ -297,7 +297,7 @@ def _gain_title(gains):
     return f"{above} of {len(real)} are better than the reference beyond chance"
 
 def plot_gains(
-    gains: pd.DataFrame,  # from `gain_table`
+    gains: pd.DataFrame,  # from gain_table
     score: str = "balanced accuracy",
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
@@ -346,7 +346,7 @@ def diversity_table(
 NAMED_PAIRS = 6  # those that gain most have their names in the figure
 
 def plot_diversity(
-    pairs: pd.DataFrame,  # from `diversity_table`
+    pairs: pd.DataFrame,  # from diversity_table
     score: str = "balanced accuracy",
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes

@@ -117,7 +117,7 @@ def _require_own(folder):
 EARLIER_EVALUATIONS = "_earlier"  # folder beside an evaluation's files
 
 def set_evaluation_aside(
-    folder: Path,  # from `results_folder`
+    folder: Path,  # from results_folder
 ) -> Path | None:  # where its files are now; None: there were none
     "Move an earlier evaluation's files out of the way."
     found = [name for name in _RESULTS if os.path.lexists(folder / name)]
@@ -134,8 +134,8 @@ def set_evaluation_aside(
 
 # %% ../nbs/25c_evaluate.ipynb #a41a30f1
 def read_for_model(
-    info: dict,  # from `read_any_info`
-    found,  # `FoundData`
+    info: dict,  # from read_any_info
+    found,  # FoundData
 ) -> tuple:  # (table with the model's task, Series class -> rows left out)
     "A labelled folder as a saved model sees it: all of it is its test part."
     from skin_nb.tasks import task_from_dict
@@ -162,7 +162,7 @@ def _fit_table(table, task):
 
 def as_asked(
     predictions,  # DataFrame with the classes of a model, or None
-    task,  # `Task` of the folder that is judged
+    task,  # Task of the folder that is judged
 ):  # DataFrame of the task's classes; None where there were none
     "A model's predictions, where a folder asks for melanoma alone as those of melanoma."
     from skin_nb.evaluation import melanoma_class
@@ -203,7 +203,7 @@ def _first_fold(predictions):
 
 def add_validation(
     predictions,  # DataFrame of predictions for the folder that is judged
-    valid=None,  # DataFrame from `validation_predictions`
+    valid=None,  # DataFrame from validation_predictions
 ):  # DataFrame of predictions with both parts
     "Predictions to judge, with those that thresholds are chosen on."
     if valid is None:
@@ -216,7 +216,7 @@ def add_validation(
 
 # %% ../nbs/25c_evaluate.ipynb #2aeb1f5c
 def count_seen(
-    found,  # DataFrame from `compare_seen`
+    found,  # DataFrame from compare_seen
 ) -> dict:  # pictures, seen, unseen; of those seen pixels, lesion, valid; of the others name
     "How many pictures a model has met, and how one knows."
     is_seen = found.how.isin(["pixels", "lesion"])
@@ -226,7 +226,7 @@ def count_seen(
     return dict(pictures=len(found), seen=seen, unseen=len(found) - seen, valid=valid, **by_way)
 
 def describe_seen(
-    counts: dict | None,  # from `count_seen`; None: the model doesn't know
+    counts: dict | None,  # from count_seen; None: the model doesn't know
 ) -> list:  # of lines, the warning first
     "What has to be known before a score is read."
     if counts is None:
@@ -393,7 +393,7 @@ def _describe_thresholds(alarms):
 
 # %% ../nbs/25c_evaluate.ipynb #8268ea00
 def describe_scores(
-    metrics: dict,  # from `evaluate`
+    metrics: dict,  # from evaluate
     not_seen: dict | None = None,  # the same of the pictures that are new to the model, if a part
 ) -> str:  # lines
     "The scores of a model for the terminal."
@@ -581,7 +581,7 @@ def _answer(arguments):
     return report_problems(answers)
 
 def report_problems(
-    answers,  # DataFrame from `Classifier.predict`
+    answers,  # DataFrame from Classifier.predict
 ) -> int:  # exit code; 1: some pictures have no answer
     "Name on the error stream what couldn't be read."
     from skin_nb.classifier import describe_problems

@@ -245,7 +245,7 @@ def disease_score(
     y: np.ndarray,  # (n,) true class, 0..C-1
     p: np.ndarray,  # (n, C) probabilities
     task: Task,
-    disease: str = "mel",  # a key of `diseases(task)`, or one of its classes
+    disease: str = "mel",  # a key of diseases(task), or one of its classes
 ) -> tuple:  # sick (n,) of bool, score (n,) 0..1
     "Who has a disease, and how probable it is said to be."
     known = {c: (c,) for c in task.classes}
@@ -260,7 +260,7 @@ def disease_score(
 @dataclass(frozen=True)
 class Alarm:
     "A way to read the predictions of one split as yes or no."
-    disease: str  # a key of `diseases(task)`, or a class
+    disease: str  # a key of diseases(task), or a class
     sick: np.ndarray  # (n,) True where the disease is there
     on: np.ndarray  # (n,) 1 alarm, 0 none, NaN where no threshold could be chosen
     thresholds: dict  # fold -> threshold
@@ -278,7 +278,7 @@ def _chosen_by_fold(rule, predictions, source, folds, sick, score):
 def choose_alarm(
     predictions: pd.DataFrame,
     split: str = "test",  # judged here
-    disease: str = "mel",  # a key of `diseases(task)`, or a class
+    disease: str = "mel",  # a key of diseases(task), or a class
     threshold: Callable | float = specific_threshold,  # of (sick, score), or a fixed one
 ) -> Alarm:
     "Alarms of a split; each fold chooses its threshold on `valid`, without one on `split` itself."
@@ -304,7 +304,7 @@ def _counted_and_right(name, alarm):
     return ~alarm.sick, ~alarm.sick * (1 - alarm.on)
 
 def alarm_scores(
-    alarms: dict,  # name -> `Alarm`; the name contains the side, "sensitivity" or "specificity"
+    alarms: dict,  # name -> Alarm; the name contains the side, "sensitivity" or "specificity"
     weights: np.ndarray | None = None,  # (n, b), a column a resample; None: every row once
 ) -> dict:  # name -> array (b,); NaN where there is nobody to find, or to spare
     "Share of the sick who raise an alarm (sensitivity), or of the healthy who don't (specificity)."
@@ -329,7 +329,7 @@ def _alarms_at(predictions, split, disease, share):
 def choose_alarms(
     predictions: pd.DataFrame,
     split: str = "test",  # judged here
-) -> dict:  # name of a score -> `Alarm`; empty where the task has no disease
+) -> dict:  # name of a score -> Alarm; empty where the task has no disease
     "Every alarm that is scored: each side of each disease with 90 and 95 % demanded of the other."
     known = diseases(task_of(predictions))
     alarms = {}
@@ -387,7 +387,7 @@ def weighted_scores(
     p: np.ndarray,  # (n, C) probabilities, in the order of the task
     weights: np.ndarray,  # (n, b) of the rows, a column a resample
     task: Task,
-    alarms: dict | None = None,  # from `choose_alarms`
+    alarms: dict | None = None,  # from choose_alarms
 ) -> dict:  # name -> array (b,); NaN where a score doesn't exist
     "Every score of weighted rows."
     parts = _confusion_and_ranking(y, p, weights)
@@ -480,7 +480,7 @@ def _count_incomplete(drawn, y, task):
 
 # %% ../nbs/22_evaluation.ipynb #4cf54705
 def evaluate(
-    predictions: pd.DataFrame,  # a predictions table; its split `valid` sets thresholds
+    predictions: pd.DataFrame,  # a predictions table; its split valid sets thresholds
     split: str = "test",  # judged
     n_boot: int = 1000,  # resamples of lesions (or patients); 0: no intervals
     seed: int = 0,  # of the resampling
@@ -515,7 +515,7 @@ def _ends(metrics, name):
     return metrics["intervals"].get(name) or (np.nan, np.nan)
 
 def score_table(
-    metrics: dict,  # from `evaluate`
+    metrics: dict,  # from evaluate
 ) -> pd.DataFrame:  # index score; value, lo, hi
     "The scores of a whole split with their intervals, in the order in which they should be read."
     beside = ("lo", "hi", "constant_accuracy")
@@ -555,7 +555,7 @@ def _one_score(predictions, score, split):
 def paired_difference(
     a: pd.DataFrame,  # predictions
     b: pd.DataFrame,  # predictions for the same lesions, not necessarily the same images of them
-    score: str = "balanced_accuracy",  # a score as `evaluate` names them; of a class "mel.recall"
+    score: str = "balanced_accuracy",  # a score as evaluate names them; of a class "mel.recall"
     split: str = "test",
     n_boot: int = 1000,  # resamples of lesions (or patients)
     seed: int = 0,
@@ -657,7 +657,7 @@ def _mixtures(members, steps):
 def choose_shares(
     tables: list,  # predictions of several models, about the same rows, with the split valid
     steps: int = 5,  # shares are multiples of one in so many
-    score: str | None = None,  # as `evaluate` names it; None: the one that the task is judged by
+    score: str | None = None,  # as evaluate names it; None: the one that the task is judged by
 ) -> tuple:  # a share for each table, in sum 1; of equals the most even one
     "The mixture of models that is best on the validation part."
     valid = [_rows_of_split(table, "valid") for table in tables]
@@ -731,7 +731,7 @@ def _flat_scores(metrics):
     return flat
 
 def compare_published(
-    metrics: dict,  # from `evaluate`
+    metrics: dict,  # from evaluate
     published: dict,  # score (of a class "mel.recall") -> value; and its "split", if not image
     split: str = "image",  # how our rows were split: image, lesion, patient, official
 ) -> pd.DataFrame:  # index score; published, ours, difference, lo, hi, published_split, our_split

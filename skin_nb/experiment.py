@@ -36,8 +36,8 @@ QUESTIONS = ("own", "melanoma")  # what the data are labelled for, or melanoma a
 
 def load_data(
     data: str | Path | dict = "sample",  # "sample", a folder, or a dict: folder, layout, part
-    task: str = "own",  # one of `QUESTIONS`
-) -> pd.DataFrame:  # one row per image, with its task; attrs: `dataset`, a name, and `is_sample`
+    task: str = "own",  # one of QUESTIONS
+) -> pd.DataFrame:  # one row per image, with its task; attrs: dataset, a name, and is_sample
     "Read a data set and name it."
     if task not in QUESTIONS:
         raise DataError(Problem("task", None, repr(task), " or ".join(QUESTIONS),
@@ -69,7 +69,7 @@ def _with_both_answers(table, data):
 
 def load_melanoma(
     data: str | Path | dict = "sample",  # "sample", a folder, or a dict: folder, layout, part
-) -> pd.DataFrame:  # dx is other or mel; attrs as of `load_data`
+) -> pd.DataFrame:  # dx is other or mel; attrs as of load_data
     "Read a data set as melanoma against the rest."
     if data != "sample":
         table = load_data(data)
@@ -92,7 +92,7 @@ def _train_from_scratch(recipe, profile):
 def adapt_recipe(
     recipe: Recipe,
     profile: Profile,  # caps
-    weights=None,  # see `find_weights`
+    weights=None,  # see find_weights
     sample: bool = False,  # the data are the embedded sample
 ) -> tuple:  # (Recipe, weights in words, note)
     "What will be run, and what was changed."
@@ -118,7 +118,7 @@ class Trial:
     split: str  # "image", "lesion" or "patient"
     rows: list  # result rows, one a fold
     predictions: pd.DataFrame  # validation and test rows of all folds
-    metrics: dict  # from `evaluate`, of the test rows of all folds
+    metrics: dict  # from evaluate, of the test rows of all folds
     table: pd.DataFrame  # split columns of the first fold
     images: np.ndarray  # (N, size, size, 3) uint8
     folder: Path  # where its files are
@@ -185,10 +185,10 @@ def _give_up_checkpoints(folder):
 def run_trial(
     recipe: Recipe,
     split: str,  # "image", or "lesion": by the column that the task says must not cross
-    table: pd.DataFrame,  # from `load_data`
+    table: pd.DataFrame,  # from load_data
     out: str | Path,  # folder of the notebook's output
-    profile: str | dict | Profile = "sample",  # see `get_profile`
-    weights=None,  # see `find_weights`
+    profile: str | dict | Profile = "sample",  # see get_profile
+    weights=None,  # see find_weights
     folds=(),  # folds to run; empty: the profile's. The image split has one
     seed: int | None = None,  # overrides the recipe's
 ) -> Trial:
@@ -266,7 +266,7 @@ def _save_trial(trial):
 
 # %% ../nbs/24a_experiments.ipynb #03d06cc5
 def save_metrics(
-    trials: list,  # of `Trial`
+    trials: list,  # of Trial
     out: str | Path,  # folder of the notebook's output
 ) -> Path:  # metrics.json
     "Write the result rows of a notebook, with all scores of each trial."
@@ -278,14 +278,14 @@ def save_metrics(
     return path
 
 def run_recipes(
-    recipes: tuple,  # pairs of a `Recipe` and its split
-    table: pd.DataFrame,  # from `load_data`
+    recipes: tuple,  # pairs of a Recipe and its split
+    table: pd.DataFrame,  # from load_data
     out: str | Path,  # folder of the notebook's output
-    profile: str | dict | Profile = "sample",  # see `get_profile`
-    weights=None,  # see `find_weights`
+    profile: str | dict | Profile = "sample",  # see get_profile
+    weights=None,  # see find_weights
     seed: int = 0,
-    folds=(),  # see `run_trial`
-) -> list:  # of `Trial`, one a recipe
+    folds=(),  # see run_trial
+) -> list:  # of Trial, one a recipe
     "Train and score the recipes of a notebook, and save all that comes out."
     _check_asked(seed, folds)
     if table.attrs.get("is_sample"):
@@ -324,9 +324,9 @@ def _own_record(trial):
     return make_record(*[pd.read_csv(trial.folder / f"{kind}.csv") for kind in RECORD_KINDS])
 
 def real_records(
-    trials: list,  # of `Trial`
-    folder: str | Path | None = None,  # where records are kept; None: see `find_record`
-) -> list:  # of `Record`; a trial of which nothing is kept is named and left out
+    trials: list,  # of Trial
+    folder: str | Path | None = None,  # where records are kept; None: see find_record
+) -> list:  # of Record; a trial of which nothing is kept is named and left out
     "What there is to show on real data: a run's own records, or for the sample those kept."
     records = []
     for trial in trials:
@@ -357,7 +357,7 @@ def _mean_scores(trial, names):
     return {"": name, "folds": len(rows), **means, "seconds": rows.seconds.sum()}
 
 def trial_table(
-    trials: list,  # of `Trial`
+    trials: list,  # of Trial
     published: dict | None = None,  # score -> published figure; split, if it isn't by image
 ) -> pd.DataFrame:  # a row for the published figures, one a trial, and one for the constant answer
     "Published figures and ours, one row each."
@@ -396,7 +396,7 @@ def confident_pairs(
 def cam_gallery(
     trial: Trial,
     n: int = 2,  # pairs
-    layer: str | None = None,  # for Grad-CAM; None: see `cam_layer`
+    layer: str | None = None,  # for Grad-CAM; None: see cam_layer
 ):  # array (2, N) of Matplotlib Axes
     "Grad-CAM for pairs of a right and a wrong answer of the first fold, both most confident."
     chosen = confident_pairs(trial, n)

@@ -49,7 +49,7 @@ def export_command(
 # %% ../nbs/27a_export_command.ipynb #8a5f855d
 def parse_formats(
     text: str | None,  # names with commas between; None: all
-) -> list:  # keys of `EXPORT_FORMATS`, each once
+) -> list:  # keys of EXPORT_FORMATS, each once
     "Formats from the command line."
     from skin_nb.exporting import EXPORT_FORMATS
     if text is None:

@@ -42,10 +42,10 @@ import keras
 class Served:
     "A saved model as it is exported."
     path: Path  # its file
-    info: dict  # from `load_model`
+    info: dict  # from load_model
     net: keras.Model  # with a column a class, in float32
     side: int  # pixels
-    certainty: dict | None  # from `read_calibration`
+    certainty: dict | None  # from read_calibration
 
     @property
     def inputs(self) -> dict:  # name -> (type, shape of one row)
@@ -336,11 +336,11 @@ def _top(format, folder):
 
 # %% ../nbs/27_export.ipynb #1207a138
 def try_format(
-    name: str,  # a key of `EXPORT_FORMATS`
+    name: str,  # a key of EXPORT_FORMATS
     served: Served,
     probe: Probe,
     folder: Path,
-) -> dict:  # a row of the table; without a file it says in `note` why there is none
+) -> dict:  # a row of the table; without a file it says in note why there is none
     "Write one format and compare it, if that can be done."
     format = EXPORT_FORMATS[name]
     hindrance = _hindrance(format)
@@ -367,7 +367,7 @@ def describe_encoder(
 
 def describe_served(
     served: Served,
-) -> dict:  # plain data, for `ABOUT`
+) -> dict:  # plain data, for ABOUT
     "What one has to know to use an exported file."
     info = served.info
     inputs = {name: dict(type=kind, shape=["n", *shape])
@@ -381,7 +381,7 @@ def describe_served(
 # %% ../nbs/27_export.ipynb #4bcc293f
 def example_code(
     served: Served,
-    name: str,  # a key of `EXPORT_FORMATS`
+    name: str,  # a key of EXPORT_FORMATS
 ) -> str:
     "How to ask an exported file about one picture, without this package."
     picture = next(name for name, (_, shape) in served.inputs.items() if len(shape) == 3)
@@ -426,7 +426,7 @@ _SHOWN = dict(mb="{:.2f}", difference="{:.1e}", same_answer="{:.0%}", alone_per_
               blocks_per_s="{:,.0f}")
 
 def format_rows(
-    table: pd.DataFrame,  # from `export_model`
+    table: pd.DataFrame,  # from export_model
 ) -> pd.DataFrame:  # of text, nothing where nothing was measured
     "The table for people."
     shown = table.astype(object).where(table.notna(), "")
@@ -470,7 +470,7 @@ def _describe_limits(served):
 # %% ../nbs/27_export.ipynb #5bc7b078
 def export_readme(
     served: Served,
-    table: pd.DataFrame,  # from `export_model`
+    table: pd.DataFrame,  # from export_model
     pictures: int,  # how many were compared
 ) -> str:
     "The README.md of an export."
@@ -510,9 +510,9 @@ def _require_written(table):
 def export_model(
     served: Served,
     folder: str | Path,  # new, or empty
-    formats: list,  # keys of `EXPORT_FORMATS`
+    formats: list,  # keys of EXPORT_FORMATS
     probe: Probe,
-) -> pd.DataFrame:  # a row a format, as `try_format` gives it
+) -> pd.DataFrame:  # a row a format, as try_format gives it
     "Write a model in several formats, with what goes beside it, whole or not at all."
     folder = Path(folder)
     require_new_folder(folder)

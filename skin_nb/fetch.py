@@ -70,7 +70,7 @@ TERMS = {
 
 # %% ../nbs/10a_fetch.ipynb #566f36e6
 def total_size(
-    files: list,  # of `File`
+    files: list,  # of File
 ) -> str:
     "The size of a download in words."
     known = sum(f.size or 0 for f in files)
@@ -83,7 +83,7 @@ def total_size(
 
 def describe(
     name: str,  # a key of TERMS
-    files: list,  # of `File`
+    files: list,  # of File
     out: Path,  # target folder
 ) -> str:
     "Licence, citation, size and target, as printed before a download."
@@ -252,7 +252,7 @@ HAM_COLUMNS = ("lesion_id", "image_id", "dx")
 def read_listing(
     listing: dict,  # the Dataverse API's answer for a data set
     server: str = HARVARD,
-) -> list:  # of `File`, in the order of WANTED
+) -> list:  # of File, in the order of WANTED
     "The files of HAM10000 in a Dataverse listing; a `DataError` where it can't be trusted."
     try:
         entries = [entry["dataFile"] for entry in listing["data"]["latestVersion"]["files"]]
@@ -303,7 +303,7 @@ def _entry_fault(number, size, md5):
 # %% ../nbs/10a_fetch.ipynb #07a36ea9
 def dataverse_files(
     server: str = HARVARD,  # or a mirror with the same API
-) -> list:  # of `File`
+) -> list:  # of File
     "What has to be fetched for HAM10000."
     body = _get_text(f"{server}/api/datasets/:persistentId/?persistentId=doi:{DOI}")
     try:
@@ -320,7 +320,7 @@ ISIC_GROUP_COLUMNS = ("image", "lesion_id", "diagnosis_confirm_type")
 
 def isic_files(
     server: str = ISIC,  # or a mirror with the same names
-) -> list:  # of `File`
+) -> list:  # of File
     "What has to be fetched for ISIC 2018 task 3."
     files = [_stored_file(server, ISIC_GROUPS, "training", ISIC_GROUP_COLUMNS)]
     for part in _PARTS:
@@ -625,7 +625,7 @@ def _extract(z, info, path):
 STAMP = "fetched.json"
 
 def fetch(
-    files: list,  # of `File`
+    files: list,  # of File
     out: Path,  # the data set's folder; created if missing
 ) -> Path:  # out
     "Download and unpack what isn't there yet."

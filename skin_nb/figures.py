@@ -169,7 +169,7 @@ def _roc_title(areas):
 def plot_roc(
     predictions: pd.DataFrame,
     split: str = "test",
-    metrics: dict | None = None,  # from `evaluate`; None: computed
+    metrics: dict | None = None,  # from evaluate; None: computed
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "One-vs-rest ROC curve of each class, with its AUC; one heavier, with a 95 % band."
@@ -197,7 +197,7 @@ def _precision_title(areas, shares):
 def plot_precision_recall(
     predictions: pd.DataFrame,
     split: str = "test",
-    metrics: dict | None = None,  # from `evaluate`; None: computed
+    metrics: dict | None = None,  # from evaluate; None: computed
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "One-vs-rest precision–recall curve of each class; one heavier, with a 95 % band."
@@ -244,7 +244,7 @@ def _recall_title(order, recall):
 def plot_recall(
     predictions: pd.DataFrame,
     split: str = "test",
-    metrics: dict | None = None,  # from `evaluate`; None: computed
+    metrics: dict | None = None,  # from evaluate; None: computed
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Recall of each class with its 95 % interval, and their mean, the balanced accuracy."
@@ -392,7 +392,7 @@ def _benefit_band(sick, score, t, group):
 # %% ../nbs/22a_evaluation_figures.ipynb #3767bf1f
 def plot_decision(
     predictions: pd.DataFrame,
-    disease: str | None = None,  # a key of `diseases(task)`, or a class; None: that of the task
+    disease: str | None = None,  # a key of diseases(task), or a class; None: that of the task
     split: str = "test",
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
@@ -460,11 +460,11 @@ def _with_prediction(predictions):
 
 def select_images(
     predictions: pd.DataFrame,
-    kind: str = "confidently wrong",  # one of `GALLERIES`
+    kind: str = "confidently wrong",  # one of GALLERIES
     n: int = 8,  # at most
     split: str = "test",
     seed: int = 0,  # draws among the right and among the wrong
-) -> pd.DataFrame:  # rows of the predictions, with `predicted` and `confidence`
+) -> pd.DataFrame:  # rows of the predictions, with predicted and confidence
     "Rows for a gallery: drawn at random, the classes taking turns, or the most confident mistakes."
     if kind not in GALLERIES:
         raise DataError(Problem("kind", None, repr(kind), "one of " + ", ".join(GALLERIES),
@@ -491,7 +491,7 @@ def _empty_gallery(n):
 def plot_gallery(
     predictions: pd.DataFrame,
     picture: Callable,  # image_id -> picture, (h, w, 3) uint8 or a PIL image
-    kind: str = "confidently wrong",  # one of `GALLERIES`
+    kind: str = "confidently wrong",  # one of GALLERIES
     n: int = 8,  # at most
     split: str = "test",
     seed: int = 0,
@@ -545,7 +545,7 @@ def _draw_history(ax, history, name):
 # %% ../nbs/22a_evaluation_figures.ipynb #c8921bc8
 def plot_history(
     history: pd.DataFrame,  # stage, epoch, loss, val_loss, and metrics such as accuracy
-    metric: str | None = None,  # drawn beside the loss; None: the first one with a `val_` partner
+    metric: str | None = None,  # drawn beside the loss; None: the first one with a val_ partner
     figure=None,  # Matplotlib figure or subfigure; None: a new one
 ):  # array of Matplotlib Axes: loss, and the metric where there is one
     "Learning curves over all stages, with the stages marked."
@@ -587,7 +587,7 @@ def score_figures(
     folder: str | Path,  # created if needed
     split: str = "test",
     picture: Callable | None = None,  # image_id -> picture, for the galleries; None: no galleries
-    metrics: dict | None = None,  # from `evaluate`; None: computed
+    metrics: dict | None = None,  # from evaluate; None: computed
 ) -> list:  # paths, PNG: confusion, confusion_counts, roc, precision_recall, recall, reliability, …
     "Write all figures of one split."
     from matplotlib.figure import Figure

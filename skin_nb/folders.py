@@ -65,9 +65,9 @@ class Picture:
 class Contents:
     "What a folder holds."
     root: str  # absolute
-    pictures: list = field(default_factory=list)  # of `Picture`, in the order of their places
+    pictures: list = field(default_factory=list)  # of Picture, in the order of their places
     passed_over: dict = field(default_factory=lambda: defaultdict(list))  # reason -> places
-    problems: list = field(default_factory=list)  # of `Problem`: what should have been read
+    problems: list = field(default_factory=list)  # of Problem: what should have been read
 
     def pass_over(self,
                   reason: str,
@@ -210,7 +210,7 @@ def _enter(contents, path, seen):
 
 # %% ../nbs/02c_folders.ipynb #c7e06f2d
 def look_through(
-    folder: str | Path,  # one that can't be entered is a `DataError`; one below it, a problem
+    folder: str | Path,  # one that can't be entered is a DataError; one below it, a problem
 ) -> Contents:
     "All pictures of a folder and of the folders below it, and what is passed over."
     contents = Contents(os.path.abspath(folder))
@@ -265,7 +265,7 @@ def describe_passed_over(
 
 # %% ../nbs/02c_folders.ipynb #17230c2c
 def name_pictures(
-    pictures: list,  # of `Picture`
+    pictures: list,  # of Picture
 ) -> list:  # of str, each once
     "The shortest ids that tell pictures apart: names, places, or places with endings."
     names = [p.stem for p in pictures]
@@ -390,9 +390,9 @@ class Matches:
     "What the cells of a table have found."
     image_id: list  # of str, a row each
     path: list  # of str; None where there is no file
-    unlike: list  # of `Problem`: names that stand for different pictures
-    rest: list  # of `Picture`: those that no row asks for, copies left out
-    copies: list  # of `Picture`: further copies of what was found
+    unlike: list  # of Problem: names that stand for different pictures
+    rest: list  # of Picture: those that no row asks for, copies left out
+    copies: list  # of Picture: further copies of what was found
 
 # %% ../nbs/02c_folders.ipynb #de67d8fb
 def match_pictures(
@@ -431,10 +431,10 @@ def picture_name(
 # %% ../nbs/02c_folders.ipynb #0b727346
 def join_pictures(
     file: str | Path,  # the table
-    table: pd.DataFrame,  # with `LINE`, image_id and path
-    rest: list,  # of `Picture` that no row asks for
+    table: pd.DataFrame,  # with LINE, image_id and path
+    rest: list,  # of Picture that no row asks for
     contents: Contents,
-) -> list:  # of `Problem`
+) -> list:  # of Problem
     "Complain about rows without a file and files without a row."
     lacking = table[table.path.isna() & (table.image_id != "")]
     if not contents.pictures:

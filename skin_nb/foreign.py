@@ -250,7 +250,7 @@ class Foreign:
 class _Source:
     "A table that is being read."
     file: str
-    cells: pd.DataFrame  # text, with `LINE`
+    cells: pd.DataFrame  # text, with LINE
     images: str  # the column with the pictures
     task: Task  # of the labels
     scale: str | None  # as stated
@@ -512,7 +512,7 @@ class Coverage:
 def judge_foreign(
     foreign: Foreign,
     table: pd.DataFrame,  # the labels, with their task
-) -> tuple:  # (predictions table in the order of the answers, split test; `Coverage`)
+) -> tuple:  # (predictions table in the order of the answers, split test; Coverage)
     "Answers beside their labels, each picture once."
     task = task_of(foreign.answers)
     if task.name == MELANOMA.name and task_of(table).name != MELANOMA.name:

@@ -150,7 +150,7 @@ METHODS = (*_WEIGHTINGS, "score_cam")
 class Cam:
     "Maps of one model, layer and method: built once, used for any number of images."
     layer: str
-    prefix: keras.Model  # from `cut_at`
+    prefix: keras.Model  # from cut_at
     suffix: keras.Model
     run: Callable  # (inputs, classes) -> (maps, classes explained)
 
@@ -166,9 +166,9 @@ def _builder(method):
     return _by_stencils if method == "score_cam" else _BACKENDS[backend]
 
 def make_cam(
-    model: keras.Model,  # a graph of layers, see `logit_model`
-    layer: str | None = None,  # see `list_maps`; None: the last feature map
-    method: str = "grad_cam",  # one of `METHODS`
+    model: keras.Model,  # a graph of layers, see logit_model
+    layer: str | None = None,  # see list_maps; None: the last feature map
+    method: str = "grad_cam",  # one of METHODS
 ) -> Cam:
     "The `Cam` of a model, layer and method, built on first use."
     build = _builder(method)
@@ -182,7 +182,7 @@ def make_cam(
 
 # %% ../nbs/23_gradcam.ipynb #f319b849
 def raw_cams(
-    cam: Cam,  # from `make_cam`
+    cam: Cam,  # from make_cam
     inputs: list,  # one array per input of the model, N rows each
     classes: np.ndarray,  # (N,) int; negative: the predicted class
     batch: int = 16,  # images at a time
@@ -217,13 +217,13 @@ def _resized(maps, size, batch):
     return np.concatenate([np.asarray(part)[..., 0] for part in parts])
 
 def grad_cam(
-    model: keras.Model,  # a graph of layers, see `logit_model`
+    model: keras.Model,  # a graph of layers, see logit_model
     images: np.ndarray,  # (N, h, w, 3), 0..255; a memory map is read batch by batch
-    layer: str | None = None,  # see `list_maps`; None: the last feature map
+    layer: str | None = None,  # see list_maps; None: the last feature map
     classes=None,  # class to explain, an int or (N,) ints; None: the predicted one
     batch: int = 16,  # images at a time
     metadata: np.ndarray | None = None,  # (N, F), for models with a second input
-    method: str = "grad_cam",  # one of `METHODS`
+    method: str = "grad_cam",  # one of METHODS
 ) -> np.ndarray:  # (N, h, w) float32, 0..1; all 0 where nothing speaks for the class
     "Maps in the size of the images: where the evidence for a class came from."
     inputs, classes = _check_inputs(model, images, metadata, classes)
@@ -299,7 +299,7 @@ def plot_cams(
     titles=None,  # N short texts; None: none
     masks: np.ndarray | None = None,  # (N, h, w) bool: outlines drawn on the overlays
     title: str | None = None,  # what the gallery shows
-    alpha: float = .6,  # see `overlay`
+    alpha: float = .6,  # see overlay
 ):  # array (2, N) of Matplotlib Axes
     "A gallery: each image above its overlay."
     import matplotlib.pyplot as plt
@@ -358,8 +358,8 @@ def faithfulness(
 # %% ../nbs/23_gradcam.ipynb #7f552437
 def cam_layer(
     model: keras.Model,
-    backbone: str,  # a key of `BACKBONES`
-) -> str | None:  # for `grad_cam`; None: the last feature map
+    backbone: str,  # a key of BACKBONES
+) -> str | None:  # for grad_cam; None: the last feature map
     "The layer that the registry names for a backbone, where the network has it."
     layer = get_backbone(backbone).cam
     present = {node.operation.name for node in walk_nodes(model)}

@@ -16,7 +16,7 @@ import keras
 
 # %% ../nbs/20b_graph.ipynb #e4113188
 def walk_nodes(
-    model: keras.Model,  # flat, or a `Sequential` that has been built
+    model: keras.Model,  # flat, or a Sequential that has been built
 ) -> list:  # of Keras nodes
     "Every call of a layer, in the order of computation."
     graph = getattr(model, "_functional", None) or model  # where a Sequential keeps its graph
@@ -39,7 +39,7 @@ def layer_output(
 @dataclass(frozen=True)
 class ImageNode:
     "A call of a layer that depends on the picture."
-    node: object  # from `walk_nodes`
+    node: object  # from walk_nodes
     reads: list  # places of what it reads that depends on the picture: 0 is the picture itself
     alone: bool  # whether it depends on nothing else
 
@@ -55,7 +55,7 @@ class ImageNode:
 # %% ../nbs/20b_graph.ipynb #1281578b
 def image_nodes(
     model: keras.Model,  # flat; its first input is the picture
-) -> list:  # of `ImageNode`; the one at position i has place i + 1
+) -> list:  # of ImageNode; the one at position i has place i + 1
     "The nodes that depend on the picture, in the order of computation."
     place = {id(model.inputs[0]): 0}
     mixed = set()  # tensors that depend on another input as well
@@ -77,7 +77,7 @@ def image_nodes(
 _MOVING = 4.  # operations a value, for layers without a kernel
 
 def macs(
-    node,  # from `walk_nodes`
+    node,  # from walk_nodes
 ) -> float:  # multiply-accumulates for one picture
     "What a call costs: exact for convolutions, dense layers and projections, rough for the rest."
     shape = node.outputs[0].shape[1:]
@@ -120,8 +120,8 @@ def _build_above(model, ends, output, name=None):
 
 def cut_model(
     model: keras.Model,  # flat; its first input is the picture
-    layer: str,  # name of a cut, from `list_cuts`
-) -> tuple:  # (prefix, suffix); the suffix reads features, or a dict of `features` and other inputs
+    layer: str,  # name of a cut, from list_cuts
+) -> tuple:  # (prefix, suffix); the suffix reads features, or a dict of features and other inputs
     "Split a network at a cut into two networks that share its layers."
     tensor = layer_output(model, layer)
     prefix = keras.Model(model.inputs[0], tensor, name="prefix")
@@ -134,7 +134,7 @@ def between(
     model: keras.Model,  # flat
     first: str,  # name of the earlier cut
     second: str,  # name of the later cut
-) -> keras.Model:  # from the features at `first` to those at `second`
+) -> keras.Model:  # from the features at first to those at second
     "The part of a network between two cuts."
     return keras.Model(layer_output(model, first), layer_output(model, second), name="between")
 
@@ -201,7 +201,7 @@ def _flattened(model):
 
 def logit_model(
     model: keras.Model,  # a graph of layers with one output, nested or not
-) -> keras.Model:  # flat, with a layer called `logits`; the model itself if it is so already
+) -> keras.Model:  # flat, with a layer called logits; the model itself if it is so already
     "The network as Grad-CAM takes it apart; a `ValueError` where its logits can't be found."
     flat = _flattened(model)
     if any(operation.name == "logits" for operation in _operations(flat)):
@@ -227,7 +227,7 @@ def _is_spread(tensor):
 
 # %% ../nbs/20b_graph.ipynb #188c42b9
 def list_maps(
-    model: keras.Model,  # see `logit_model`
+    model: keras.Model,  # see logit_model
 ) -> pd.DataFrame:  # layer, height, width, channels; the last row is the default for Grad-CAM
     "The layers that Grad-CAM can look at, in the order of computation."
     maps = _maps(logit_model(model))
@@ -235,8 +235,8 @@ def list_maps(
     return pd.DataFrame(rows, columns=["layer", "height", "width", "channels"])
 
 def choose_map(
-    model: keras.Model,  # flat, with a layer called `logits`
-    layer: str | None = None,  # one with height, width, channels; None: the last of `list_maps`
+    model: keras.Model,  # flat, with a layer called logits
+    layer: str | None = None,  # one with height, width, channels; None: the last of list_maps
 ) -> str:  # name of the layer
     "The feature map to look at; a ValueError where there is none of this name."
     maps = _maps(model)
@@ -265,7 +265,7 @@ def _passing(model, at, end):
     return list(passing.values())
 
 def cut_at(
-    model: keras.Model,  # flat, with a layer called `logits`
+    model: keras.Model,  # flat, with a layer called logits
     layer: str,  # name of any layer that the logits depend on
 ) -> tuple:  # (prefix: inputs -> [tensor, what passes it by…], suffix: the same -> logits)
     "Cut a network at a tensor, whether or not others pass it by."

@@ -25,8 +25,8 @@ from .terminal import bars
 # %% ../nbs/21b_frozen_heads.ipynb #eedf697e
 def frozen_network(
     images: np.ndarray,  # (N, size, size, 3) uint8
-    backbone: str,  # a key of `BACKBONES`
-    weights=None,  # see `find_weights`
+    backbone: str,  # a key of BACKBONES
+    weights=None,  # see find_weights
     seed: int = 0,  # of random weights
 ):  # keras.Model, (size, size, 3) with values 0..255 to (F,)
     "A frozen backbone with average pooling; random weights are calibrated on the first images."
@@ -48,11 +48,11 @@ def _pooled(network):
 
 def frozen_features(
     table: pd.DataFrame,  # image_id, path
-    backbone: str,  # a key of `BACKBONES`
+    backbone: str,  # a key of BACKBONES
     size: int = 224,  # pixels
-    weights=None,  # see `find_weights`
+    weights=None,  # see find_weights
     seed: int = 0,  # of random weights
-    precision: str = "float32",  # of the multiplications, see `choose_engine`
+    precision: str = "float32",  # of the multiplications, see choose_engine
 ) -> np.ndarray:  # (N, F) float32, row i for row i of the table
     "Pooled features of a frozen backbone, computed at most once per picture."
     from skin_nb.prefix import cache_features, image_source
@@ -234,7 +234,7 @@ def fit_head(
     return found.x.reshape(problem.shape).astype("float32")
 
 def head_probabilities(
-    w: np.ndarray,  # (F + 1, C) from `fit_head`
+    w: np.ndarray,  # (F + 1, C) from fit_head
     x: np.ndarray,  # (n, F)
 ) -> np.ndarray:  # (n, C) float32
     "What a head says."
@@ -246,13 +246,13 @@ PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 
 def fit_split(
     parts: pd.DataFrame,  # a table with split and fold
-    x: np.ndarray,  # (N, F) features, from `reduce_features`
+    x: np.ndarray,  # (N, F) features, from reduce_features
     strategy: Strategy = Strategy(),
     seed: int = 0,  # handed to the sampler
     penalties: tuple = PENALTIES,  # tried in this order
-    sampler: Callable | None = None,  # (x, y, seed) -> `TrainingSet`; None: the strategy's
+    sampler: Callable | None = None,  # (x, y, seed) -> TrainingSet; None: the strategy's
     soft: SoftTargets | None = None,  # what a teacher says of the training part, row by row
-) -> pd.DataFrame:  # predictions for validation and test rows; `attrs["l2"]` is the penalty chosen
+) -> pd.DataFrame:  # predictions for validation and test rows; attrs["l2"] is the penalty chosen
     "Fit a head on the training part, choose its penalty on the validation part, predict the rest."
     task = task_of(parts)
     y = task.codes(parts.dx)

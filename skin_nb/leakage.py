@@ -65,7 +65,7 @@ def photographed_once(
 
 # %% ../nbs/50_leakage.ipynb #edd7b41e
 def crossover_splits(
-    parts: pd.DataFrame,  # from `split_by_lesion`
+    parts: pd.DataFrame,  # from split_by_lesion
     seed: int = 0,  # which picture is tested, and which half its lesion is in
 ) -> tuple:  # two tables with split: the same test rows, and siblings of one half that train
     "Two training parts, each with siblings of half of the test pictures."
@@ -81,7 +81,7 @@ def crossover_splits(
 
 # %% ../nbs/50_leakage.ipynb #11dfa42b
 def predicted_classes(
-    predictions: pd.DataFrame,  # from `fit_split`
+    predictions: pd.DataFrame,  # from fit_split
     **marks,  # further columns
 ) -> pd.DataFrame:  # image_id, lesion_id, dx, predicted and the marks, one row per test picture
     "The likeliest class of every test picture."
@@ -97,7 +97,7 @@ def leakage_trials(
     table: pd.DataFrame,  # image_id, lesion_id, dx
     fold: int = 0,
     seed: int = 0,
-    pairs: pd.DataFrame | None = None,  # see `leakage_splits`
+    pairs: pd.DataFrame | None = None,  # see leakage_splits
 ) -> list:  # of (name, table with split)
     "Name and table of every split to train on."
     splits = leakage_splits(table, fold, seed, pairs)
@@ -107,9 +107,9 @@ def leakage_trials(
 def predict_splits(
     table: pd.DataFrame,  # image_id, lesion_id, dx
     x: np.ndarray,  # (N, F) features
-    trials: list,  # (name, table with split), for instance from `leakage_trials`
+    trials: list,  # (name, table with split), for instance from leakage_trials
     seed: int = 0,  # written into the table
-) -> pd.DataFrame:  # `predicted_classes` with split, seed, seen and once
+) -> pd.DataFrame:  # predicted_classes with split, seed, seen and once
     "Train one head per trial, and collect what they predict."
     found = []
     once = photographed_once(table)
@@ -130,7 +130,7 @@ class Group:
     once: bool | None = None  # whether the lesion has one picture only; None: either
 
 def group_rows(
-    predictions: pd.DataFrame,  # split, seen, once, from `predict_splits`
+    predictions: pd.DataFrame,  # split, seen, once, from predict_splits
     group: Group,
 ) -> np.ndarray:  # (n,) bool
     "The rows of a group."
@@ -141,7 +141,7 @@ def group_rows(
         rows &= predictions.once == group.once
     return rows.to_numpy()
 
-LEAKAGE_GROUPS = {  # name -> `Group`
+LEAKAGE_GROUPS = {  # name -> Group
     "image": Group("image"),
     "lesion": Group("lesion"),
     "lesion+phash": Group("lesion+phash"),
@@ -172,7 +172,7 @@ COMPARISONS = {  # what it tells -> (group, group)
 # %% ../nbs/50_leakage.ipynb #239fbc66
 def group_confusions(
     predictions: pd.DataFrame,  # lesion_id, dx, predicted, with its task
-    groups: dict,  # name -> (n,) bool, rows of `predictions`
+    groups: dict,  # name -> (n,) bool, rows of predictions
     n_boot: int = 1000,  # resamples of lesions
     seed: int = 0,
 ) -> dict:  # name -> (1 + n_boot, C, C); first the predictions as they are, then the resamples
@@ -203,7 +203,7 @@ def group_scores(
 
 # %% ../nbs/50_leakage.ipynb #37ed9223
 def leakage_table(
-    predictions: pd.DataFrame,  # from `predict_splits`
+    predictions: pd.DataFrame,  # from predict_splits
     n_boot: int = 1000,
     seed: int = 0,
 ) -> tuple:  # DataFrame of groups and DataFrame of comparisons, a row per score

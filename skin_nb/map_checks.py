@@ -77,7 +77,7 @@ def removal_curves(
     return {name: np.stack(values, 1) for name, values in found.items()}
 
 def curve_areas(
-    curves: dict,  # from `removal_curves`
+    curves: dict,  # from removal_curves
 ) -> pd.DataFrame:  # a row a picture: deletion, insertion, 0..1
     "The area under each curve, by trapezia."
     return pd.DataFrame({name: (p[:, 1:] + p[:, :-1]).mean(1) / 2 for name, p in curves.items()})

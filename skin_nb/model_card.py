@@ -38,7 +38,7 @@ class TrialFiles:
     predictions: pd.DataFrame | None  # validation and test rows of all folds
     history: pd.DataFrame | None  # learning curves of all folds
     model: dict  # recipe, certainty and seen, from the model's file
-    groups: pd.DataFrame  # of `subgroup_table` with column
+    groups: pd.DataFrame  # of subgroup_table with column
     about: dict  # done.json of its notebook, or begun.json
     is_sample: bool
     lacks: tuple  # of text: what can't be read
@@ -161,9 +161,9 @@ def _groups_of(predictions, tables, n_boot=500):
 def read_trial(
     folder: Path,  # of a trial, below its notebook's
     notebook: Path,  # folder of the notebook in the run
-    key: dict,  # from `trial_folders`
+    key: dict,  # from trial_folders
     about: dict,  # done.json, or begun.json
-    tables: list,  # from `label_tables`
+    tables: list,  # from label_tables
 ) -> TrialFiles:
     "All that a run kept of a trial."
     lacks = []

@@ -118,8 +118,8 @@ def graph_checksum(
 
 # %% ../nbs/20d_model_files.ipynb #957ead9d
 def read_model_info(
-    path: str | Path,  # written by `save_model`
-) -> dict:  # task, recipe, encoder and note, as plain data; `sealed`: whether they were checked
+    path: str | Path,  # written by save_model
+) -> dict:  # task, recipe, encoder and note, as plain data; sealed: whether they were checked
     "What is stored beside a saved network; anything else than a saved model is a `DataError`."
     with open_model_file(path) as archive:
         info = json.loads(archive.read("skin_nb.json"))
@@ -204,7 +204,7 @@ def _from_archive(words):
     return np.array([bool(_ARCHIVE_ID.fullmatch(str(word))) for word in words], bool)
 
 def compare_seen(
-    seen: dict,  # from `list_seen`
+    seen: dict,  # from list_seen
     table: pd.DataFrame,  # pictures to judge, with their task
     images: np.ndarray,  # (N, size, size, 3) uint8, decoded as in training
 ) -> pd.DataFrame:  # a row a picture: how ("pixels", "lesion", "name" or ""), part
@@ -256,14 +256,14 @@ def _read_member(path, name, key):
         return json.loads(archive.read(name))
 
 def write_seen(
-    seen: dict,  # from `list_seen`
+    seen: dict,  # from list_seen
     archive: zipfile.ZipFile,  # open for appending
-) -> int:  # CRC-32, for the key `seen` of skin_nb.json
+) -> int:  # CRC-32, for the key seen of skin_nb.json
     "Put what a model has seen into its file."
     return _write_member(SEEN_MEMBER, seen, archive)
 
 def read_seen(
-    path: str | Path,  # written by `save_model`
+    path: str | Path,  # written by save_model
 ) -> dict | None:  # None: an older file, which doesn't know
     "What a model has seen."
     return _read_member(path, SEEN_MEMBER, "seen")
@@ -274,12 +274,12 @@ CERTAINTY_MEMBER = "skin_nb_certainty.json"
 def write_certainty(
     certainty: dict,  # plain data
     archive: zipfile.ZipFile,  # open for appending
-) -> int:  # CRC-32, for the key `certainty` of skin_nb.json
+) -> int:  # CRC-32, for the key certainty of skin_nb.json
     "Put what goes with a model's answers into its file."
     return _write_member(CERTAINTY_MEMBER, certainty, archive)
 
 def read_certainty(
-    path: str | Path,  # written by `save_model`
+    path: str | Path,  # written by save_model
 ) -> dict | None:  # None: nothing was learnt about its answers
     "What goes with a model's answers."
     return _read_member(path, CERTAINTY_MEMBER, "certainty")

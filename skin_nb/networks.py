@@ -34,7 +34,7 @@ def _layer_blocks(model, backbone):
 
 def block_table(
     model,  # flat keras.Model
-    backbone: list,  # names of the backbone's layers, from `build_model`
+    backbone: list,  # names of the backbone's layers, from build_model
 ) -> pd.DataFrame:  # a row a stride and one for the head: map, channels, layers, parameters, …
     "The stretches between two halvings of a picture; mmacs: millions of multiplications for one."
     cost = {n.name: macs(n.node) for n in image_nodes(model)}
@@ -51,9 +51,9 @@ def block_table(
 class NetworkCard:
     "What a network costs under a recipe."
     recipe: Recipe
-    blocks: pd.DataFrame  # from `block_table`
+    blocks: pd.DataFrame  # from block_table
     stages: pd.DataFrame  # one row a stage
-    cuts: pd.DataFrame  # every tensor at which the network can be cut, from `list_cuts`
+    cuts: pd.DataFrame  # every tensor at which the network can be cut, from list_cuts
 
     @property
     def summary(self) -> dict:
@@ -143,8 +143,8 @@ def plot_depth(
 
 # %% ../nbs/24b_networks.ipynb #a9e2ba37
 def cost_table(
-    recipes: list,  # of `Recipe`
-) -> pd.DataFrame:  # one row a recipe: recipe, protocol, and the columns of `NetworkCard.summary`
+    recipes: list,  # of Recipe
+) -> pd.DataFrame:  # one row a recipe: recipe, protocol, and the columns of NetworkCard.summary
     "What networks cost, side by side."
     rows = [dict(recipe=r.name, protocol=r.protocol, **network_card(r).summary) for r in recipes]
     return pd.DataFrame(rows)

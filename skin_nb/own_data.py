@@ -71,7 +71,7 @@ def require_folder(
 
 # %% ../nbs/02d_own_data.ipynb #c1a43375
 def read_strictly(
-    load,  # function: (folder, further arguments) -> (table, list of `Problem`)
+    load,  # function: (folder, further arguments) -> (table, list of Problem)
     folder: str | Path,
     *arguments,
 ) -> pd.DataFrame:
@@ -220,8 +220,8 @@ def _empty_folders(folder, classes):
 # %% ../nbs/02d_own_data.ipynb #93fe8fe1
 def load_class_folders(
     folder: str | Path,
-    every: bool = False,  # see `class_folders`
-) -> tuple:  # (DataFrame, list of `Problem`)
+    every: bool = False,  # see class_folders
+) -> tuple:  # (DataFrame, list of Problem)
     "The pictures of a folder with a folder per class, and what is wrong with them."
     classes = class_folders(folder, every)
     contents = look_through(folder)
@@ -255,7 +255,7 @@ def _note_unread(folder, classes, contents):
 # %% ../nbs/02d_own_data.ipynb #3fe80899
 def read_folder(
     folder: str | Path,  # holds folders named after the classes
-) -> pd.DataFrame:  # columns as `read_ham10000`, sorted by image_id; each picture its own lesion
+) -> pd.DataFrame:  # columns as read_ham10000, sorted by image_id; each picture its own lesion
     "Read a folder with one folder per class; a `DataError` lists everything that is wrong."
     return read_strictly(load_class_folders, folder)
 
@@ -414,7 +414,7 @@ def _note_unused(mapping, table):
 def translate(
     mapping: dict,  # from columns.json
     file: str | Path,
-    cells: pd.DataFrame,  # from `read_table`
+    cells: pd.DataFrame,  # from read_table
 ) -> pd.DataFrame:  # dx is missing where the row is to be left out
     "A table of one's own in this project's columns and words."
     table = _mapped_columns(mapping, file, cells)
@@ -444,7 +444,7 @@ def leave_out(
 
 # %% ../nbs/02d_own_data.ipynb #77587e48
 def left_out_rows(
-    table: pd.DataFrame,  # from a reader or from `survey`
+    table: pd.DataFrame,  # from a reader or from survey
 ) -> dict:  # class, as the data call it -> rows
     "The rows that a reader left out because nobody asks for their class."
     return table.attrs.get("left_out", {})
@@ -538,8 +538,8 @@ def _own_task(file, mapping, classes):
 def find_files(
     table: pd.DataFrame,  # image_id as the table writes it
     contents: Contents,
-    also: str = "",  # see `match_pictures`
-) -> tuple:  # (table with image_id and path, `Matches`)
+    also: str = "",  # see match_pictures
+) -> tuple:  # (table with image_id and path, Matches)
     "Give each row its id and its file; what is a copy is passed over."
     matches = match_pictures(table.image_id, contents, also)
     if matches.copies:
@@ -556,7 +556,7 @@ def _check_own_rows(file, mapping, table):
 # %% ../nbs/02d_own_data.ipynb #3c51399b
 def load_own_table(
     folder: str | Path,
-) -> tuple:  # (DataFrame, list of `Problem`)
+) -> tuple:  # (DataFrame, list of Problem)
     "A table of one's own, and what is wrong with it."
     mapping, file = read_mapping(folder)
     cells, problems = read_table(file)
@@ -614,7 +614,7 @@ def _names_in(file, column):
 # %% ../nbs/02d_own_data.ipynb #259f066d
 def read_own_table(
     folder: str | Path,  # holds a CSV file, columns.json and, in it or in folders below, pictures
-) -> pd.DataFrame:  # columns as `read_ham10000`, and patient_id if it is there; gaps are "unknown"
+) -> pd.DataFrame:  # columns as read_ham10000, and patient_id if it is there; gaps are "unknown"
     "Read a table with names of its own; a `DataError` lists everything that is wrong."
     return read_strictly(load_own_table, folder)
 
@@ -680,7 +680,7 @@ def _best_table(folder, contents):
 # %% ../nbs/02d_own_data.ipynb #0cb1a5aa
 def suggest_mapping(
     folder: str | Path,  # with pictures and a table
-) -> dict:  # for columns.json; a `DataError` where no table names the pictures
+) -> dict:  # for columns.json; a DataError where no table names the pictures
     "A guess at what the columns of a table mean."
     require_folder(folder)
     contents = look_through(folder)
@@ -735,7 +735,7 @@ def _suggest_words(cells, mapping):
 # %% ../nbs/02d_own_data.ipynb #127a5e41
 def write_suggestion(
     folder: str | Path,
-) -> Path:  # the file; one that is there already is a `DataError`
+) -> Path:  # the file; one that is there already is a DataError
     "Write the guess as columns.json into the folder."
     require_folder(folder)
     path = _mapping_file(folder)

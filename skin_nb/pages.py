@@ -135,7 +135,7 @@ def _contents(sections):
 def html_page(
     title: str,
     lead,  # HTML pieces above the contents
-    sections,  # of `Section`
+    sections,  # of Section
 ) -> str:  # a whole HTML document
     "A page of sections."
     body = [f'<h2 id="s{k}">{_text(s.title)}</h2>\n' + "\n".join(s.parts)
@@ -145,7 +145,7 @@ def html_page(
 
 def write_page(
     path: str | Path,  # .html
-    html: str,  # from `html_page`
+    html: str,  # from html_page
 ) -> Path:
     "Write a page, whole or not at all."
     with replacing(path) as tmp:

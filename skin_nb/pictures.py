@@ -288,7 +288,7 @@ def _unidentified(path, size):
 _COPY_IT = "Copy the file there, or take its row out of the table."
 
 def open_image(
-    path: str | Path,  # a picture in one of the `FORMATS`
+    path: str | Path,  # a picture in one of the FORMATS
     at_least: int | None = None,  # pixels; it may come back reduced, with no side below this
 ) -> Image.Image:  # RGB, upright, decoded
     "Open a picture as RGB; what isn't one is a `DataError`."
@@ -303,7 +303,7 @@ def open_image(
 
 # %% ../nbs/02a_pictures.ipynb #d7b6ea58
 def open_header(
-    path: str | Path,  # a picture in one of the `FORMATS`
+    path: str | Path,  # a picture in one of the FORMATS
 ) -> Image.Image:  # to be closed; its pixels aren't read yet
     "Open a picture for what its header says; what isn't one is a `DataError`."
     require_file(path, WHOLE_FILE, _COPY_IT)
@@ -325,7 +325,7 @@ def read_pixels(
 def square_pixels(
     im: Image.Image,  # RGB, upright
     size: int,  # side of the square in pixels
-    resize: str = "squash",  # see `read_pixels`
+    resize: str = "squash",  # see read_pixels
 ) -> np.ndarray:  # uint8 (size, size, 3)
     "A picture that is decoded already as a square."
     box = _central_square(im.width, im.height) if resize == "crop" else None
@@ -342,8 +342,8 @@ RESIZES = ("squash", "crop")
 def images_path(
     table,  # one row per image: image_id, path
     size: int,  # side of the square in pixels
-    resize: str = "squash",  # one of `RESIZES`
-    folder: str | Path | None = None,  # None: `cache_home() / "images"`
+    resize: str = "squash",  # one of RESIZES
+    folder: str | Path | None = None,  # None: cache_home() / "images"
 ) -> Path:
     "The file that holds these pictures decoded."
     if resize not in RESIZES:
@@ -417,7 +417,7 @@ def decode_images(
     table,  # one row per image: image_id, path
     size: int,  # side of the square in pixels
     resize: str = "squash",  # "squash": the whole picture squeezed; "crop": the central square
-    folder: str | Path | None = None,  # None: `cache_home() / "images"`
+    folder: str | Path | None = None,  # None: cache_home() / "images"
     workers: int | None = None,  # threads; None: one per core
     verify: bool = True,  # compare every row with its checksum
 ) -> np.memmap:  # uint8 (N, size, size, 3), read-only; row i is row i of the table

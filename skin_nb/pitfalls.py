@@ -95,7 +95,7 @@ def check_features(
         _refuse("features", found, "values that rows share", fix)
 
 # %% ../nbs/51_pitfalls.ipynb #465132e6
-RANGES = {  # see `Backbone.expects`
+RANGES = {  # see Backbone.expects
     "0..255": (0., 255.),
     "-1..1": (-1., 1.),
     "0..1": (0., 1.),
@@ -113,7 +113,7 @@ def _fits(low, high, limits, least=.6):
 # %% ../nbs/51_pitfalls.ipynb #ca918fe7
 def check_rescaling(
     batch: np.ndarray,  # (n, height, width, 3), several pictures, exactly as the network gets them
-    expects: str,  # a key of `RANGES`: a Keras network's `expects`; "0..255" for `build_backbone`
+    expects: str,  # a key of RANGES: a Keras network's expects; "0..255" for build_backbone
 ):
     "The pixels of a batch must fill the range that the network expects."
     low = float(np.min(batch))
@@ -165,7 +165,7 @@ def _most_frequent(values):
 # %% ../nbs/51_pitfalls.ipynb #e2b1ea60
 def check_no_label_in_metadata(
     prepare: Callable,  # table -> DataFrame or (N, F) array: all that happens to the metadata
-    table: pd.DataFrame,  # dx and what `prepare` needs
+    table: pd.DataFrame,  # dx and what prepare needs
     seed: int = 0,  # of the shuffling
 ):
     "Prepared metadata must not change when the labels are shuffled."
@@ -228,7 +228,7 @@ def _groups_of(rows, pairs):
 
 # %% ../nbs/51_pitfalls.ipynb #98dade9f
 def check_headline(
-    scores: dict,  # from `evaluate`; for accuracy also constant_accuracy and intervals
+    scores: dict,  # from evaluate; for accuracy also constant_accuracy and intervals
     headline: str = "balanced_accuracy",  # the score that will be quoted
 ):
     "Accuracy may be quoted only beside the constant answer's, and only if beyond doubt better."
@@ -284,17 +284,17 @@ class Bench:
     table: pd.DataFrame
     images: np.ndarray  # (N, size, size, 3) uint8
     backbone: str
-    weights: object  # see `find_weights`
+    weights: object  # see find_weights
     seed: int
     x: np.ndarray  # (N, F) frozen features
     parts: tuple  # one table a lesion fold
     z: tuple  # reduced features, one array a fold
 
 def make_bench(
-    table: pd.DataFrame,  # from `load_data`
-    backbone: str,  # a key of `BACKBONES`
+    table: pd.DataFrame,  # from load_data
+    backbone: str,  # a key of BACKBONES
     size: int,  # pixels
-    weights=None,  # see `find_weights`
+    weights=None,  # see find_weights
     folds=(0,),  # lesion folds
     seed: int = 0,
     rows: int | None = None,  # use a random part of all pictures; None: all
@@ -338,7 +338,7 @@ def honest_predictions(bench: Bench) -> pd.DataFrame:
 def cost_of_mistake(
     mistaken: pd.DataFrame,  # lesion_id, dx, predicted: by the pipeline with the mistake
     honest: pd.DataFrame,  # the same by the other
-    score: str = "balanced_accuracy",  # a column of `group_scores`
+    score: str = "balanced_accuracy",  # a column of group_scores
     n_boot: int = 1000,
     seed: int = 0,
     **marks,  # further columns
@@ -355,7 +355,7 @@ def cost_of_mistake(
                 lo=lo, hi=hi, images=len(honest), lesions=both.lesion_id.nunique())
 
 # %% ../nbs/51_pitfalls.ipynb #5d8fc618
-def measure_pairing(bench: Bench) -> tuple:  # (mistaken, honest), as from `fold_predictions`
+def measure_pairing(bench: Bench) -> tuple:  # (mistaken, honest), as from fold_predictions
     "Rows filled up with pictures by lot, or with pictures of the class."
     mistaken = fold_predictions(bench, STRATEGIES["SMOTE as published"])
     return mistaken, fold_predictions(bench, STRATEGIES["random over-sampling"])
@@ -448,7 +448,7 @@ def candidates(bench: Bench) -> list:  # for each fold the predictions tables of
 
 def choose_candidate(
     predictions: list,  # predictions tables of the candidates
-    score: str,  # a key of `confusion_scores`
+    score: str,  # a key of confusion_scores
     split: str,  # the part on which they are compared
 ) -> pd.DataFrame:  # the best of them, the first of equals
     "The candidate that a score on one part chooses."
@@ -463,9 +463,9 @@ def _score_on(predictions, score, split):
 # %% ../nbs/51_pitfalls.ipynb #b695a370
 def chosen_predictions(
     bench: Bench,
-    score: str,  # as for `choose_candidate`
+    score: str,  # as for choose_candidate
     split: str,
-) -> pd.DataFrame:  # as from `fold_predictions`
+) -> pd.DataFrame:  # as from fold_predictions
     "What the candidates predict that are chosen in one way, a candidate a fold."
     return _join([choose_candidate(of_fold, score, split) for of_fold in candidates(bench)])
 
@@ -511,7 +511,7 @@ class Pitfall:
     mistake: str
     where: str
     check: Callable
-    measure: Callable  # `Bench` -> what the mistaken and the honest pipeline predict
+    measure: Callable  # Bench -> what the mistaken and the honest pipeline predict
 
 _NOTEBOOK = "HAM10000 notebook"
 _SYSTEMS = "all HAM10000 systems"
@@ -551,7 +551,7 @@ def effect(
     return "can't be told from none"
 
 def mistake_table(
-    costs: pd.DataFrame,  # rows from `cost_of_mistake`, with mistake and note
+    costs: pd.DataFrame,  # rows from cost_of_mistake, with mistake and note
 ) -> pd.DataFrame:  # indexed by mistake and note
     "Costs for reading."
     effects = [effect(lo, hi) for lo, hi in zip(costs.lo, costs.hi)]

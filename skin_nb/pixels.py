@@ -197,7 +197,7 @@ def _two_colours(images, lesion):
 COORDINATES = {"L": "L* (lightness)", "a": "a* (green to red)", "b": "b* (blue to yellow)"}
 
 def plot_colours(
-    colours: pd.DataFrame,  # from `mean_colours`
+    colours: pd.DataFrame,  # from mean_colours
     table: pd.DataFrame,  # dx; same rows
     where: str = "lesion",  # or "skin"
 ):  # Matplotlib Figure, three panels
@@ -218,7 +218,7 @@ def plot_colours(
 
 # %% ../nbs/10b_image_statistics.ipynb #a67eb5be
 def background_auc(
-    colours: pd.DataFrame,  # skin_L, skin_a, skin_b, from `mean_colours`
+    colours: pd.DataFrame,  # skin_L, skin_a, skin_b, from mean_colours
     table: pd.DataFrame,  # dx, lesion_id; same rows
     seed: int = 0,  # of the folds
     positive: str | None = None,  # told from the rest; None: the most frequent class
@@ -270,8 +270,8 @@ def _near_pairs(rows, hashes, lesion, max_bits):
             yield i, others[at], int(bits[at])
 
 def near_duplicates(
-    hashes: np.ndarray,  # uint64 (N,), from `perceptual_hashes`
-    table: pd.DataFrame,  # image_id, lesion_id and the columns of `agree`; same rows
+    hashes: np.ndarray,  # uint64 (N,), from perceptual_hashes
+    table: pd.DataFrame,  # image_id, lesion_id and the columns of agree; same rows
     max_bits: int = 4,  # of 64
     agree: tuple = (),  # columns that must be equal; missing values are equal to each other
 ) -> pd.DataFrame:  # a row per pair: PAIR_COLUMNS, nearest first
@@ -333,7 +333,7 @@ def twins(
     table: pd.DataFrame,  # image_id, lesion_id, dx, sex, age, localization
     images: np.ndarray,  # uint8 (N, s, s, 3), about 96 pixels; same rows
     max_bits: int = 20,  # of the hash; a wide net, since the other two witnesses follow
-    least: float = .75,  # likeness, see `likeness`
+    least: float = .75,  # likeness, see likeness
 ) -> pd.DataFrame:  # a row per pair: PAIR_COLUMNS and likeness, most alike first
     "Pictures with different lesion ids that very probably show the same lesion."
     pairs = near_duplicates(perceptual_hashes(images), table, max_bits, AGREE)
@@ -386,7 +386,7 @@ def _pair_facts(hashes, table):
             "of these, pairs that agree on diagnosis, sex, age and site": len(agreeing)}
 
 def pixel_facts(
-    table: pd.DataFrame,  # as `read_ham10000` returns it
+    table: pd.DataFrame,  # as read_ham10000 returns it
     images: np.ndarray,  # uint8 (N, s, s, 3)
     masks: np.ndarray,  # bool (N, s, s)
 ) -> dict:  # name: number

@@ -89,7 +89,7 @@ def find_prediction_problems(
     predictions: pd.DataFrame,
     file: str = "predictions",  # named in the problems
     task: Task | None = None,  # what is predicted; None: what the table says
-) -> list:  # of `Problem`; the row is the line in the file, the header being line 1
+) -> list:  # of Problem; the row is the line in the file, the header being line 1
     "Everything that makes a predictions table unusable; a `DataError` where it has no task."
     task = task or _find_task(predictions, file)
     absent = [c for c in prediction_columns(task) if c not in predictions]
@@ -128,8 +128,8 @@ def _probability_array(probabilities, task):
 def predictions_table(
     table: pd.DataFrame,  # with its task: image_id, lesion_id or patient_id, dx, split, fold
     probabilities,  # (n, C) by position or a DataFrame by name; of two classes also (n,) or (n, 1)
-    rows: np.ndarray | None = None,  # positions in `table` of the probabilities; None: all
-) -> pd.DataFrame:  # `prediction_columns`, n rows, with the task of the table
+    rows: np.ndarray | None = None,  # positions in table of the probabilities; None: all
+) -> pd.DataFrame:  # prediction_columns, n rows, with the task of the table
     "The predictions table of some rows; a `DataError` where it would not be usable."
     task = task_of(table)
     part = table if rows is None else table.iloc[np.asarray(rows)]
@@ -200,7 +200,7 @@ def write_predictions(
     return Path(path)
 
 def read_predictions(
-    path: str | Path,  # written by `write_predictions`, or by any other program in the same columns
+    path: str | Path,  # written by write_predictions, or by any other program in the same columns
     task: Task | None = None,  # what is predicted; None: what the columns say
 ) -> pd.DataFrame:
     "Read and check a predictions table; a `DataError` names file and row."

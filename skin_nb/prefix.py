@@ -42,7 +42,7 @@ def _first_moving(model, nodes):
     return len(nodes)
 
 def find_cut(
-    model: keras.Model,  # flat, with `trainable` set on its layers
+    model: keras.Model,  # flat, with trainable set on its layers
     max_kb: float = 128,  # allowance per image and view
 ) -> Cut:
     "The best cut below the first layer that trains or drops out: the least is left to compute."
@@ -89,7 +89,7 @@ def images_key(
 def image_source(
     images: np.ndarray,  # (N, size, size, 3) uint8
     views: Views = Views(),
-    pixels: str | None = None,  # from `images_key`, where it is known already
+    pixels: str | None = None,  # from images_key, where it is known already
 ) -> Source:
     "Images as a source."
     pixels = pixels or images_key(images)
@@ -182,15 +182,15 @@ def _is_missing(caches, wanted):
 
 # %% ../nbs/21a_prefix_cache.ipynb #723efd9d
 def cache_features(
-    prefix: keras.Model,  # from `cut_model`
+    prefix: keras.Model,  # from cut_model
     source: Source,  # what the prefix reads
     rows: np.ndarray,  # rows needed in every view
     only_first: np.ndarray = (),  # rows needed in view 0 only: validation and test
     dtype: str = "float16",  # on disk; "float32" makes cached and uncached training equal
-    folder: str | Path | None = None,  # None: `cache_home()`/features
+    folder: str | Path | None = None,  # None: cache_home()/features
     batch: int = 32,  # images per forward pass
     verbose: bool = True,  # say what it takes
-    precision: str = "float32",  # of the multiplications, see `choose_engine`
+    precision: str = "float32",  # of the multiplications, see choose_engine
 ) -> Source:
     "The output of a prefix for every row and view that is needed, computed at most once."
     folder = Path(folder or cache_home() / "features")

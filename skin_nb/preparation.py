@@ -92,7 +92,7 @@ def _components(a, b, n):
 # %% ../nbs/11_data_preparation.ipynb #9228c72e
 def lesions_shared(
     table: pd.DataFrame,  # split, and lesion_id or what its task says must not cross
-    pairs: pd.DataFrame | None = None,  # lesions that are the same, see `lesion_clusters`
+    pairs: pd.DataFrame | None = None,  # lesions that are the same, see lesion_clusters
 ) -> int:  # lesions with images in more than one part
     "How many lesions leak from one part into another; 0 in an honest split."
     parts = table.groupby(lesion_clusters(table, pairs)).split.nunique()
@@ -147,7 +147,7 @@ def _deal_five(table, groups, seed):
 def split_by_lesion(
     table: pd.DataFrame,  # dx, image_id, and lesion_id or what its task says must not cross
     fold: int = 0,  # 0..4, the test part
-    pairs: pd.DataFrame | None = None,  # lesions that are the same, see `lesion_clusters`
+    pairs: pd.DataFrame | None = None,  # lesions that are the same, see lesion_clusters
     seed: int = 42,
 ) -> pd.DataFrame:  # a copy with split and fold
     "The honest split: no lesion in two parts (no patient, where the task says so)."
@@ -189,7 +189,7 @@ def _deal_patients(images, classes, groups, n, seed):
 # %% ../nbs/11_data_preparation.ipynb #4a7647f7
 def deal_folds(
     table: pd.DataFrame,  # dx, image_id, and lesion_id or what its task says must not cross
-    pairs: pd.DataFrame | None = None,  # see `lesion_clusters`
+    pairs: pd.DataFrame | None = None,  # see lesion_clusters
     seed: int = 42,
 ) -> np.ndarray:  # (N,) int, the fold that tests each row
     "The five folds of `split_by_lesion` at once."
@@ -214,7 +214,7 @@ def fold_report(
 DEALER_COLOURS = ("#0072B2", "#E69F00")
 
 def plot_fold_balance(
-    reports: dict,  # name of a way to deal -> from `fold_report`; two at most
+    reports: dict,  # name of a way to deal -> from fold_report; two at most
 ):  # array of Matplotlib Axes
     "What each fold holds in percent of the mean over folds, a panel a quantity."
     import matplotlib.pyplot as plt
@@ -482,7 +482,7 @@ def encode_metadata(
     encoder: MetadataEncoder,
     table: pd.DataFrame,  # age, sex, localization, where known
     labels=None,  # (N,) diagnoses; only for an encoder that fills from them
-) -> np.ndarray:  # float32 (N, F), columns as `encoder.names`
+) -> np.ndarray:  # float32 (N, F), columns as encoder.names
     "Age, sex and localization as numbers."
     cells = _cells(table, encoder.values)
     if encoder.sites is not None:

@@ -97,7 +97,7 @@ class Children:
     def run(self,
             command: list,  # program and arguments
             log: Path,  # file for all that it says
-            **options,  # of `subprocess.Popen`: cwd, env
+            **options,  # of subprocess.Popen: cwd, env
             ) -> int:  # its exit code; negative: the signal that killed it
         "Run a program to its end."
         with open(log, "w") as output:

@@ -154,8 +154,8 @@ def _load_ham10000(folder, part=None):
 # %% ../nbs/03_readers.ipynb #dfa6e788
 def read_ham10000(
     folder: str | Path,  # holds HAM10000_metadata.csv and, in it or in folders below, the pictures
-    part: str | None = None,  # one of `HAM10000_PARTS`; None: training, if it is there
-) -> pd.DataFrame:  # one row per image in the published order: `TABLE_COLUMNS` and `path`
+    part: str | None = None,  # one of HAM10000_PARTS; None: training, if it is there
+) -> pd.DataFrame:  # one row per image in the published order: TABLE_COLUMNS and path
     "Read HAM10000 in any of its layouts; a `DataError` lists everything that is wrong."
     return read_strictly(_load_ham10000, folder, part)
 
@@ -306,7 +306,7 @@ def _load_isic2018(folder, part=None):
 def read_isic2018(
     folder: str | Path,  # holds …_GroundTruth/….csv and …_Input/
     part: str | None = None,  # "training", "validation" or "test"; None: the only one there
-) -> pd.DataFrame:  # columns as `read_ham10000`; age missing, sex and localization "unknown"
+) -> pd.DataFrame:  # columns as read_ham10000; age missing, sex and localization "unknown"
     "Read a labelled part of ISIC 2018 task 3; a `DataError` lists everything that is wrong."
     return read_strictly(_load_isic2018, folder, part)
 
@@ -372,7 +372,7 @@ def _isic2019_classes(file):
 def read_isic2019(
     folder: str | Path,  # holds …_GroundTruth.csv, the pictures and, perhaps, …_Metadata.csv
     part: str | None = None,  # "training" or "test"; None: the only one there
-) -> pd.DataFrame:  # columns as `read_ham10000`; dx_type "unknown"
+) -> pd.DataFrame:  # columns as read_ham10000; dx_type "unknown"
     "Read a labelled part of ISIC 2019; a `DataError` lists everything that is wrong."
     return read_strictly(_load_isic2019, folder, part)
 
@@ -429,7 +429,7 @@ class Layout:
     name: str  # for --layout
     title: str
     marks: Callable  # folder -> something, if the folder has the layout
-    load: Callable  # (folder, part) -> (table, list of `Problem`)
+    load: Callable  # (folder, part) -> (table, list of Problem)
     parts: bool = True  # whether it may have several
 
 def _without_part(load):
@@ -462,8 +462,8 @@ KNOWN_LAYOUTS = "; ".join(layout.title for layout in LAYOUTS.values())
 # %% ../nbs/03_readers.ipynb #718b2148
 def find_layout(
     folder: str | Path,
-    name: str | None = None,  # a key of `LAYOUTS`; None: the one whose marks the folder has
-) -> Layout:  # a `DataError` where there is none, or more than one
+    name: str | None = None,  # a key of LAYOUTS; None: the one whose marks the folder has
+) -> Layout:  # a DataError where there is none, or more than one
     "The layout of a folder."
     require_folder(folder)
     if name:
@@ -588,16 +588,16 @@ def _load(folder, layout=None, part=None):
     return table, problems
 
 def read_any(
-    folder: str | Path,  # in one of `LAYOUTS`
+    folder: str | Path,  # in one of LAYOUTS
     layout: str | None = None,  # its name; None: the one whose marks the folder has
     part: str | None = None,  # of the data set, such as "training"; None: the only one
-) -> pd.DataFrame:  # columns as `read_ham10000`
+) -> pd.DataFrame:  # columns as read_ham10000
     "Read a folder in any known layout; a `DataError` names them, or lists all that is wrong."
     return read_strictly(_load, folder, layout, part)
 
 # %% ../nbs/03_readers.ipynb #d114f2e5
 def describe_reading(
-    table: pd.DataFrame,  # from `read_any`
+    table: pd.DataFrame,  # from read_any
 ) -> str:
     "Which layout, which table and which part was taken."
     source = table.attrs.get("source")
@@ -609,7 +609,7 @@ def describe_reading(
 
 # %% ../nbs/03_readers.ipynb #80338752
 def passed_over(
-    table: pd.DataFrame,  # from `read_any` or `survey`
+    table: pd.DataFrame,  # from read_any or survey
 ) -> list:  # of str, a line a reason; empty: every file was read
     "What of a folder was not read, and why."
     lines = list(table.attrs.get("passed_over", []))
@@ -688,8 +688,8 @@ def _check_lesions(table):
 # %% ../nbs/03_readers.ipynb #d9e14390
 def survey(
     folder: str | Path,  # in any known layout
-    layout: str | None = None,  # see `read_any`
-    part: str | None = None,  # see `read_any`
+    layout: str | None = None,  # see read_any
+    part: str | None = None,  # see read_any
 ) -> tuple[pd.DataFrame, list[Problem]]:  # what could be read, and everything that is wrong
     "Read a folder, open every picture, and raise nothing."
     try:

@@ -30,22 +30,22 @@ class Stage:
     epochs: int
     learning_rate: float
     unfreeze: int | float | str = 0  # top layers, top share, "all", or the last frozen layer
-    patience: int | None = None  # epochs without a better `watch` before stopping
+    patience: int | None = None  # epochs without a better watch before stopping
     plateau: int | None = None  # the rate is halved after so many epochs without better accuracy
     cosine: bool = False  # let the learning rate fall to 0 along a cosine, after a warm-up of 5 %
-    watch: str = "val_loss"  # one of `WATCHED`
+    watch: str = "val_loss"  # one of WATCHED
 
     def __post_init__(self):
         _require_word(self, "watch", WATCHED)
 
 # %% ../nbs/20a_recipe.ipynb #26934fb6
 POOLS = ("avg", "flatten", "attention")  # average, everything, or self-attention and then average
-FUSIONS = ("concat", "late", "film")  # see `Head.fusion`
+FUSIONS = ("concat", "late", "film")  # see Head.fusion
 
 @dataclass(frozen=True)
 class Head:
     "What sits on the backbone."
-    pool: str = "avg"  # one of `POOLS`
+    pool: str = "avg"  # one of POOLS
     normalise: bool = False  # batch norm on the pooled features: one learning rate fits all
     dense: tuple = ()  # units of the dense layers (ReLU)
     dropout: float = 0.  # after each dense layer, or before the classifier where there is none
@@ -89,7 +89,7 @@ class Cache:
     "What the features of the frozen part may cost."
     dtype: str = "float16"  # on disk
     max_kb: float = 128  # allowance per image and view
-    precision: str = "float32"  # of the multiplications below the cut: one of `ENGINE_PRECISIONS`
+    precision: str = "float32"  # of the multiplications below the cut: one of ENGINE_PRECISIONS
 
     def __post_init__(self):
         _require_word(self, "precision", ENGINE_PRECISIONS)
@@ -102,20 +102,20 @@ PRECISIONS = (*POLICIES, "pointwise_bfloat16")  # ours: but for 1 × 1 convoluti
 class Recipe:
     "A training protocol: everything that decides the result, and nothing else."
     name: str  # file-name friendly
-    backbone: str  # a key of `BACKBONES`
+    backbone: str  # a key of BACKBONES
     size: int  # input height and width, pixels
-    stages: tuple  # of `Stage`
+    stages: tuple  # of Stage
     protocol: str = "honest"  # "published" or "honest"
     head: Head = Head()
     strategy: Strategy = Strategy()  # how rare classes are made to count
     rows: Rows = Rows()
     optimizer: Optimizer = Optimizer()
     views: Views = Views()  # versions of an image in the prefix cache
-    augment: tuple = ()  # keyword pairs for `augmentation`, where images are trained on directly
+    augment: tuple = ()  # keyword pairs for augmentation, where images are trained on directly
     cache: Cache = Cache()
     scratch: bool = False  # no pre-trained weights: batch norm trains
     train_norm: bool = False  # batch norm trains where its layer does, with pre-trained weights too
-    precision: str = "float32"  # one of `PRECISIONS`
+    precision: str = "float32"  # one of PRECISIONS
     seed: int = 0
 
     def __post_init__(self):
@@ -131,9 +131,9 @@ HONEST_STAGE = Stage(20, 1e-3, patience=6, cosine=True)
 
 def honest_recipe(
     name: str,  # file-name friendly
-    backbone: str,  # a key of `BACKBONES`
+    backbone: str,  # a key of BACKBONES
     size: int = 224,  # pixels
-    **changes,  # any other field of `Recipe`
+    **changes,  # any other field of Recipe
 ) -> Recipe:
     "The honest recipe for a frozen backbone."
     common = dict(stages=(HONEST_STAGE,), head=HONEST_HEAD, views=Views(2),

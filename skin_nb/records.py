@@ -31,12 +31,12 @@ def confusion_counts(
     return named.groupby(["fold", "dx", "predicted"]).size().rename("images").reset_index()
 
 def label_record(
-    table: pd.DataFrame,  # a history, or confusion counts; with or without `fold`
-    recipe,  # `Recipe`
-    task,  # `Task`
+    table: pd.DataFrame,  # a history, or confusion counts; with or without fold
+    recipe,  # Recipe
+    task,  # Task
     split: str,
     fold: int = 0,  # where the table doesn't say
-) -> pd.DataFrame:  # the columns of `RECORD_KEY` first
+) -> pd.DataFrame:  # the columns of RECORD_KEY first
     "Say on every line which trial it belongs to."
     known = {"fold": fold, **table}
     names = dict(recipe=recipe.name, task=task.name, protocol=recipe.protocol, split=split)
@@ -51,7 +51,7 @@ def _same_trials(old, new):
     return keys.isin(pd.MultiIndex.from_frame(new[RECORD_KEY].astype(str)))
 
 def write_record(
-    table: pd.DataFrame,  # from `label_record`, of one recipe
+    table: pd.DataFrame,  # from label_record, of one recipe
     path: str | Path,  # CSV file; what it has of other trials stays
 ):
     "Merge the lines of some trials into a file."
@@ -115,7 +115,7 @@ class Record:
     folds: int
 
 def make_record(
-    history: pd.DataFrame,  # of one trial, from `label_record`
+    history: pd.DataFrame,  # of one trial, from label_record
     counts: pd.DataFrame,  # the same of its confusion
 ) -> Record:
     "Put the two tables of a trial together."

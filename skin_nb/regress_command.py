@@ -63,7 +63,7 @@ def _asked_rows(rows, arguments):
 def compare_with_baseline(
     run: str,  # run folder
     baseline: Baseline,
-    arguments: argparse.Namespace,  # from `regress_parser`
+    arguments: argparse.Namespace,  # from regress_parser
 ) -> int:  # scores that are worse or missing
     "Print how a run compares with a baseline."
     facts = run_facts([run])

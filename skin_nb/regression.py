@@ -81,7 +81,7 @@ def describe_environment() -> dict:
 class Baseline:
     "Result rows to compare with, and what is known of the runs that they come from."
     rows: object  # DataFrame of result rows, of one or several seeds
-    about: dict  # data, profile, weights and `describe_environment`; empty where nothing is known
+    about: dict  # data, profile, weights and describe_environment; empty where nothing is known
 
     @property
     def seeds(self) -> list:
@@ -115,7 +115,7 @@ def allowance(
     scores,  # array of one score a seed
     comparisons: int = 1,  # scores that are compared at the same time
     alarm_rate: float = ALARM_RATE,  # of all of them together
-) -> float:  # at least `FLOOR`, which is all there is for a single seed
+) -> float:  # at least FLOOR, which is all there is for a single seed
     "How far below the mean over seeds a new score may lie (prediction interval, see above)."
     import numpy as np
     from scipy.stats import t
@@ -197,8 +197,8 @@ def _named(key):
 def compare_runs(
     rows,  # DataFrame of result rows: this run
     baseline,  # DataFrame of result rows of one or several seeds
-    expected=None,  # rows of the baseline that the run owes, from `expected_rows`; None: none
-):  # DataFrame: columns `COMPARED`
+    expected=None,  # rows of the baseline that the run owes, from expected_rows; None: none
+):  # DataFrame: columns COMPARED
     "Each score now beside its baseline, and whether it is better, the same, worse or missing."
     import pandas as pd
     before = _scores(baseline)
@@ -248,7 +248,7 @@ def _count(number, noun):
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 def summarise_comparison(
-    compared,  # DataFrame from `compare_runs`
+    compared,  # DataFrame from compare_runs
 ) -> str:  # one line
     "How many scores are what."
     count = compared.verdict.value_counts()
@@ -256,7 +256,7 @@ def summarise_comparison(
     return f"{len(compared)} scores compared with the baseline: {said}"
 
 def format_comparison(
-    compared,  # DataFrame from `compare_runs`
+    compared,  # DataFrame from compare_runs
     verdicts: tuple = ("better", "same", "worse", "missing"),  # to show
 ) -> str:  # lines of at most 80 characters but for long names, and a summary
     "A comparison for a terminal: baseline ± what is allowed, now, change, verdict."
@@ -432,7 +432,7 @@ def _name_of_data(data):
 
 def asked_of(
     parameters: dict,  # of a notebook, or of a whole run
-) -> dict:  # those of `ASKED` that are there
+) -> dict:  # those of ASKED that are there
     "What decides whether two runs can be compared."
     asked = {name: parameters[name] for name in ASKED if name in parameters}
     if "data" in asked:
@@ -443,7 +443,7 @@ def asked_of(
 
 def require_comparable(
     about: dict,  # of a baseline
-    asked: dict,  # from `asked_of` or `run_facts`
+    asked: dict,  # from asked_of or run_facts
     path: str,  # of the baseline
 ):
     "A `DataError` where a run was asked for something else than a baseline."
@@ -466,7 +466,7 @@ def _part(record, name):
 
 def run_facts(
     runs: list,  # run folders
-) -> dict:  # data, profile, weights and `describe_environment`, as far as they are known
+) -> dict:  # data, profile, weights and describe_environment, as far as they are known
     "What runs have in common; a `DataError` where they differ."
     facts = {}
     for run in runs:

@@ -37,14 +37,14 @@ class NotebookReport:
     name: str
     state: str  # "finished", "running" or "not finished"
     about: dict  # done.json, or begun.json
-    trials: list  # of `TrialFiles`
+    trials: list  # of TrialFiles
     error: str  # the end of what it said, where it is not finished
 
 @dataclass(frozen=True)
 class RunReport:
     "What a run folder has."
     summary: RunSummary
-    notebooks: list  # of `NotebookReport`, in their order
+    notebooks: list  # of NotebookReport, in their order
 
     @property
     def trials(self) -> list:
@@ -236,7 +236,7 @@ def _class_parts(trial):
 
 # %% ../nbs/29_report.ipynb #eefce1b1
 def trial_section(
-    trial,  # `TrialFiles`
+    trial,  # TrialFiles
 ) -> Section:
     "All that a run knows of a trial."
     split = [_or_word(split_rows(trial), "Split"), paragraph(training_text(trial))]

@@ -67,7 +67,7 @@ def _draw_chance(ax, level):
 
 # %% ../nbs/90_results.ipynb #6767a8be
 def plot_cost(
-    board,  # DataFrame from `leaderboard`
+    board,  # DataFrame from leaderboard
     task: str = "ham10000",  # whose lines are drawn
     ax=None,  # Matplotlib Axes; None: a new one
 ):  # Matplotlib Axes

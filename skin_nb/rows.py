@@ -25,7 +25,7 @@ from .tasks import HAM10000, TASKS, Task
 @dataclass(frozen=True)
 class Score:
     "A score that every result row carries, empty where it doesn't exist."
-    name: str  # column of the rows, and key of what `evaluate` returns
+    name: str  # column of the rows, and key of what evaluate returns
     label: str  # heading in tables for reading
     shown: bool = True  # on the leaderboard
     compared: bool = True  # with a baseline: a fall counts
@@ -46,18 +46,18 @@ _COST = ("seconds", "rss_mb", "parameters")
 RESULT_COLUMNS = (*ROW_KEY, *_QUALITY, *_COST, "weights", "engine", "note")
 
 def result_row(
-    recipe,  # the `Recipe` as it ran
+    recipe,  # the Recipe as it ran
     task: Task,
     split: str,  # "image", "lesion", "lesion+phash", "patient" or "official"
     fold: int | str,  # the fold tested on
-    metrics: dict,  # from `evaluate`; the scores that are not there stay empty
+    metrics: dict,  # from evaluate; the scores that are not there stay empty
     seconds: float,  # wall clock of training and prediction
     rss_mb: float,  # peak anonymous memory, MiB
     weights: str,  # where the pre-trained weights came from, or "none"
     note: str = "",  # what was capped, what is special
     parameters: int | None = None,  # of the whole network
     engine: str = "",  # what computed the frozen part, such as "openvino float32"; empty: nobody
-) -> dict:  # keys: `RESULT_COLUMNS`
+) -> dict:  # keys: RESULT_COLUMNS
     "One row of results."
     row = dict(recipe=recipe.name, network=recipe.backbone, task=task.name,
                protocol=recipe.protocol, split=split, fold=fold, seed=recipe.seed)
@@ -103,8 +103,8 @@ PUBLISHED = {  # recipe -> figures; for the task ham10000 where nothing else is 
 
 # %% ../nbs/22b_rows.ipynb #dbce0218
 def result_table(
-    rows: list,  # of dicts, such as `result_row` makes; missing keys stay empty
-) -> pd.DataFrame:  # columns: `RESULT_COLUMNS`
+    rows: list,  # of dicts, such as result_row makes; missing keys stay empty
+) -> pd.DataFrame:  # columns: RESULT_COLUMNS
     "Result rows as a table with the right types."
     table = pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
     table = table.astype({c: "float64" for c in (*_QUALITY, *_COST)})
@@ -149,7 +149,7 @@ def _rows_of(file):
 def collect_results(
     run: str | Path,  # run folder
     without: tuple = (),  # names of notebooks to leave out
-) -> pd.DataFrame:  # columns: `RESULT_COLUMNS`; no rows if there are no results
+) -> pd.DataFrame:  # columns: RESULT_COLUMNS; no rows if there are no results
     "The rows that the notebooks of a run wrote; two of one training are a `DataError`."
     seen = {}
     for file in sorted(Path(run).glob("[0-9]*_*/metrics.json")):
@@ -227,7 +227,7 @@ def _read_file(path):
 
 def read_results(
     path: str | Path,  # CSV file, or a folder of them
-) -> pd.DataFrame:  # columns: `RESULT_COLUMNS`
+) -> pd.DataFrame:  # columns: RESULT_COLUMNS
     "Committed rows; a file with anything else is a `DataError`."
     path = Path(path)
     files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
@@ -240,7 +240,7 @@ def read_results(
 
 # %% ../nbs/22b_rows.ipynb #138a15f8
 def write_results(
-    rows: pd.DataFrame,  # columns: `RESULT_COLUMNS`
+    rows: pd.DataFrame,  # columns: RESULT_COLUMNS
     folder: str | Path,  # such as results/
     dataset: str,  # such as "ham10000"
 ) -> list:  # files written
@@ -267,13 +267,13 @@ def _merge(*tables):
 # %% ../nbs/22b_rows.ipynb #413d8d69
 def headline_metric(
     task: str,  # name; of a task that isn't known too
-) -> str:  # a key of `SCORES`
+) -> str:  # a key of SCORES
     "The score that a task is judged by."
     return TASKS[task].metric if task in TASKS else "balanced_accuracy"
 
 def chance_level(
     task: str,  # name
-    metric: str,  # a key of `SCORES`
+    metric: str,  # a key of SCORES
 ) -> float | None:  # None where it isn't known
     "What an answer gets that ignores the picture."
     if metric == "auc":
@@ -313,7 +313,7 @@ def _summary(rows, published):
 
 # %% ../nbs/22b_rows.ipynb #6d7153b3
 def leaderboard(
-    rows: pd.DataFrame,  # columns: `RESULT_COLUMNS`
+    rows: pd.DataFrame,  # columns: RESULT_COLUMNS
     published: dict = PUBLISHED,  # recipe -> figures
 ) -> pd.DataFrame:  # one row per recipe, task, protocol and split, each task's best first
     "Mean scores over folds and seeds, published figures beside ours, cost beside quality."
@@ -363,7 +363,7 @@ def _remark(line, brackets):
     return "; ".join(text for text in told if text)
 
 def present(
-    board: pd.DataFrame,  # from `leaderboard`, of one task
+    board: pd.DataFrame,  # from leaderboard, of one task
     brackets: bool = True,  # published figures beside ours; else in the footnotes
 ) -> tuple:  # (table of strings, footnotes): what was measured
     "A leaderboard for reading."
@@ -382,7 +382,7 @@ def present(
 
 # %% ../nbs/22b_rows.ipynb #060ccc7b
 def format_leaderboard(
-    board: pd.DataFrame,  # from `leaderboard`
+    board: pd.DataFrame,  # from leaderboard
     markdown: bool = False,  # Markdown tables; else text for a terminal, 80 columns wide
 ) -> str:
     "The leaderboard as text, a table a task."

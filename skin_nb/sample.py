@@ -58,7 +58,7 @@ def _add_noise(rng, shape, strengths, base=0):
 def step(
     x: np.ndarray,  # any values
     low: float,  # where the step begins
-    high: float,  # where it ends; below `low` for a falling step
+    high: float,  # where it ends; below low for a falling step
 ) -> np.ndarray:  # 0..1
     "A smooth step from 0 to 1."
     t = np.clip((x - low) / (high - low), 0, 1)
@@ -112,8 +112,8 @@ def outline(
 def canvas(
     rng: np.random.Generator,
     side: int = 216,  # pixels
-    uneven: float = .1,  # see `outline`
-    jagged: float = .02,  # see `outline`
+    uneven: float = .1,  # see outline
+    jagged: float = .02,  # see outline
     edge: float = .1,  # width of the soft edge, in radii
 ) -> Canvas:
     "An empty canvas with the outline of one lesion."
@@ -152,7 +152,7 @@ def places(
 
 def bumps(
     c: Canvas,
-    at: np.ndarray,  # (n, 2) from `places`
+    at: np.ndarray,  # (n, 2) from places
     radius,  # number or (n,), in lesion radii
 ) -> np.ndarray:  # (side, side), 1 in the middle of a lone bump
     "A sum of round bumps."
@@ -166,10 +166,10 @@ def bumps(
 def blobs(
     c: Canvas,
     rng: np.random.Generator,
-    at: np.ndarray,  # (n, 2) from `places`
+    at: np.ndarray,  # (n, 2) from places
     radius,  # number or (n,), in lesion radii
     low: float = .35,  # height of a bump at which the patch begins
-    high: float = .7,  # height from which it is full; close to `low` is sharp
+    high: float = .7,  # height from which it is full; close to low is sharp
     rough: float = .12,  # how far from round
 ) -> np.ndarray:  # (side, side), 0..1
     "Bumps cut off to flat, slightly irregular patches; neighbours flow together."
@@ -385,13 +385,13 @@ def lacunae(c, rng, n=26, size=.15, amount=1.6, purple=.4, clots=.15):
 class Look:
     "How a class looks. Numbers are fixed, pairs are ranges."
     says: str  # the textbook in one line
-    uneven: tuple  # how asymmetric, see `outline`
+    uneven: tuple  # how asymmetric, see outline
     jagged: tuple  # how notched
-    edge: tuple  # how soft, see `canvas`
+    edge: tuple  # how soft, see canvas
     melanin: tuple  # even pigment inside the outline
     blood: tuple
     blue: tuple
-    shows: tuple  # of `Sign`
+    shows: tuple  # of Sign
 
 @dataclass(frozen=True)
 class Sign:

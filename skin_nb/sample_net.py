@@ -27,7 +27,7 @@ for look in LOOKS.values():
     for sign in look.shows:
         SIGNS.setdefault(sign.structure.__name__, []).append(sign)
 STRUCTURES = tuple(sorted(SIGNS))
-SHAPE = dict(uneven=(.03, .4), jagged=(0, .06), edge=(.03, .5))  # see `sample.canvas`
+SHAPE = dict(uneven=(.03, .4), jagged=(0, .06), edge=(.03, .5))  # see sample.canvas
 PIGMENT = dict(melanin=(0, .9), blood=(0, .6), blue=(0, .3))
 AMOUNTS = (*SHAPE, *PIGMENT)
 CHANCE = 1 / 6  # of a structure to be shown

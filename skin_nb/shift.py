@@ -46,8 +46,8 @@ def colour_moments(
 
 def match_colours(
     images: np.ndarray,  # (n, h, w, 3) uint8
-    of: tuple,  # from `colour_moments`, of the set they are from
-    to: tuple,  # from `colour_moments`, of the set they are to resemble
+    of: tuple,  # from colour_moments, of the set they are from
+    to: tuple,  # from colour_moments, of the set they are to resemble
 ) -> np.ndarray:  # (n, h, w, 3) uint8
     "Pictures with the mean and spread of the colours of another set."
     moved = (images - of[0]) / np.maximum(of[1], 1e-6) * to[1] + to[0]
@@ -139,7 +139,7 @@ def _area(is_away, score, weights):
     return dict(auc=ranking_scores(is_away, score, weights)[0])
 
 def shift_table(
-    home: pd.DataFrame,  # from `picture_measures`
+    home: pd.DataFrame,  # from picture_measures
     away: pd.DataFrame,  # the same of another place
     group: np.ndarray | None = None,  # (n + m,) what is resampled as a whole; None: every row
     n_boot: int = 300,
@@ -159,7 +159,7 @@ def _from_half(area):
 
 # %% ../nbs/24e_shift.ipynb #8f7a2d87
 def describe_shift(
-    table: pd.DataFrame,  # from `shift_table`
+    table: pd.DataFrame,  # from shift_table
     clear: float = .75,  # from this area on, with an interval beside .5, a difference is clear
 ) -> str:
     "In what two places differ clearly, in a sentence."
@@ -249,7 +249,7 @@ def fit_shift(
 
 def apply_shift(
     p: np.ndarray,  # (n,) probabilities
-    shift: float,  # from `fit_shift`
+    shift: float,  # from fit_shift
 ) -> np.ndarray:  # (n,)
     "Probabilities with their logits moved by one number."
     from scipy.special import expit
@@ -307,7 +307,7 @@ def recalibration_study(
     return pd.DataFrame(rows)
 
 def summarise_draws(
-    study: pd.DataFrame,  # from `recalibration_study`
+    study: pd.DataFrame,  # from recalibration_study
 ) -> pd.DataFrame:  # index measure; median, lo and hi of 90 % of the draws, missing (a share)
     "The middle and the spread of the draws."
     ends = study.quantile([.5, .05, .95]).T.set_axis(["median", "lo", "hi"], axis=1)
@@ -342,7 +342,7 @@ def _auc_of(predictions, disease, n_boot):
 
 def labelled_report(
     predictions: pd.DataFrame,  # test: the folder; valid: the model's own validation part
-    disease: str | None = None,  # a key of `diseases(task)`, or a class; None: mel, or positive
+    disease: str | None = None,  # a key of diseases(task), or a class; None: mel, or positive
     n_boot: int = 300,
 ) -> dict:  # disease, sick, auc, point and calibration, each with lo and hi; labels
     "What the labels of another place say about a model."
@@ -404,9 +404,9 @@ def _describe_share(r):
 
 # %% ../nbs/24e_shift.ipynb #29e753ec
 def describe_away(
-    shift: pd.DataFrame,  # from `shift_table`
-    strange: dict | None = None,  # from `strange_share`
-    labelled: dict | None = None,  # from `labelled_report`; None: there are no labels
+    shift: pd.DataFrame,  # from shift_table
+    strange: dict | None = None,  # from strange_share
+    labelled: dict | None = None,  # from labelled_report; None: there are no labels
 ) -> list:  # of lines
     "What is different here, and what to do about it, in sentences."
     lines = [describe_shift(shift)]

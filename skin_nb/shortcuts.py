@@ -97,11 +97,11 @@ def _mean_skin(part):
 
 def scenes(
     part: Explained,
-    found: np.ndarray,  # (N, `SIZE`, `SIZE`) from `find_artefacts`
+    found: np.ndarray,  # (N, SIZE, SIZE) from find_artefacts
     things: tuple = ARTEFACTS,  # which of them are painted over
     rows: np.ndarray | None = None,  # some rows of the part; None: all
     seed: int = 0,
-):  # yields a `Scene` a row
+):  # yields a Scene a row
     "Pictures with what must be known to change them."
     numbers = [1 + ARTEFACTS.index(name) for name in things]
     skin = _mean_skin(part)
@@ -116,7 +116,7 @@ def scenes(
 # %% ../nbs/56a_shortcuts.ipynb #c7bf01ac
 def artefacts_of(
     rows: pd.DataFrame,  # image_id, path; with outlines
-) -> np.ndarray:  # (N, `SIZE`, `SIZE`) from `find_artefacts`
+) -> np.ndarray:  # (N, SIZE, SIZE) from find_artefacts
     "Where the pictures of a table have something that isn't skin."
     return find_artefacts(decode_images(rows, SIZE), read_masks(rows, SIZE))
 
@@ -134,9 +134,9 @@ def _changed(views, version):
 def ask_versions(
     trial: Trial,  # of one fold
     part: Explained,
-    found: np.ndarray,  # from `artefacts_of`
+    found: np.ndarray,  # from artefacts_of
     seed: int = 0,
-) -> dict:  # name of `VERSIONS` -> (N, C) probabilities
+) -> dict:  # name of VERSIONS -> (N, C) probabilities
     "What a trial's network answers to every version of its test pictures."
     answers = {name: [] for name in VERSIONS}
     with Progress(len(part.rows), "versions") as bar:
@@ -170,7 +170,7 @@ def _with_differences(rated):
     return flat
 
 def version_table(
-    answers: dict,  # from `ask_versions`
+    answers: dict,  # from ask_versions
     part: Explained,
     task: Task,
     n_boot: int = 1000,
@@ -210,7 +210,7 @@ def _plot_by_network(rows, kind, label, ax):
     return ax
 
 def plot_versions(
-    versions: pd.DataFrame,  # from `version_table`, with a column recipe
+    versions: pd.DataFrame,  # from version_table, with a column recipe
     score: str = "balanced accuracy",
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
@@ -250,7 +250,7 @@ def _one_thing(trial, part, found, p, name, rows, seed):
 def thing_table(
     trial: Trial,  # of one fold
     part: Explained,
-    found: np.ndarray,  # from `artefacts_of`
+    found: np.ndarray,  # from artefacts_of
     p: np.ndarray,  # (N, C) probabilities for the pictures as they are
     seed: int = 0,
 ) -> pd.DataFrame:  # a row a thing and picture that has it
@@ -276,7 +276,7 @@ def _means(rows, group, n_boot):
     return intervals_of(score, rows[group], n_boot).rename_axis("measure").reset_index()
 
 def effect_table(
-    things: pd.DataFrame,  # from `thing_table`, with a column recipe
+    things: pd.DataFrame,  # from thing_table, with a column recipe
     group: str,  # column of the lesion
     n_boot: int = 1000,
 ) -> pd.DataFrame:  # a row a network, thing and measure: value, lo, hi, pictures
@@ -288,7 +288,7 @@ def effect_table(
 
 # %% ../nbs/56a_shortcuts.ipynb #bf76550e
 def plot_effects(
-    effects: pd.DataFrame,  # from `effect_table`
+    effects: pd.DataFrame,  # from effect_table
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "How many more answers change without a thing than without as much skin; 95 % intervals."

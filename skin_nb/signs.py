@@ -406,8 +406,8 @@ NEED_PROBABILITIES = (TWICE, OVERSURE)
 def answer_signs(
     predictions: pd.DataFrame,  # split test, rows in the order of the answers
     has_probabilities: bool = True,
-    listed: np.ndarray | None = None,  # see `sign_of_pairing`
-) -> list:  # of `Clue`, one a mistake
+    listed: np.ndarray | None = None,  # see sign_of_pairing
+) -> list:  # of Clue, one a mistake
     "What answers show of mistakes; one that explains another takes its place."
     found = {mistake: look(predictions) for mistake, look in WARNING_SIGNS.items()
              if mistake != PAIRING}
@@ -429,13 +429,13 @@ def _explained(found):
     return found
 
 def signs_found(
-    signs: list,  # of `Clue`
+    signs: list,  # of Clue
 ) -> list:  # names of mistakes
     "The mistakes that are shown, suggested or consistent with the numbers."
     return [s.mistake for s in signs if s.strength in FOUND]
 
 # %% ../nbs/22i_warning_signs.ipynb #32fa2887
-HONEST = {  # name -> arguments of `invent_predictions`
+HONEST = {  # name -> arguments of invent_predictions
     "usual": dict(lesions=1000),
     "small": dict(lesions=150),
     "weak": dict(lesions=600, skill=1.),

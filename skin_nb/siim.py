@@ -275,7 +275,7 @@ class MissingPictures:
                 f"{some}{first}")
 
 def missing_pictures(
-    table: pd.DataFrame,  # from `read_siim_isic`
+    table: pd.DataFrame,  # from read_siim_isic
 ) -> MissingPictures:
     "The pictures that a table of the challenge names and that were not there."
     return table.attrs.get("missing_pictures", MissingPictures())
@@ -372,7 +372,7 @@ def _check_siim_rows(file, table):
 
 def load_siim(
     folder: str | Path,
-) -> tuple:  # (DataFrame, list of `Problem`)
+) -> tuple:  # (DataFrame, list of Problem)
     "The table of SIIM-ISIC, and what is wrong with it."
     table, contents, file, problems = _load_rows(folder)
     return _note_missing(table, file, contents), problems
@@ -380,12 +380,12 @@ def load_siim(
 # %% ../nbs/02e_siim_isic.ipynb #32dff8c7
 def read_siim_isic(
     folder: str | Path,  # holds train.csv and, in it or in folders below, some of the pictures
-) -> pd.DataFrame:  # columns as `read_ham10000`, and patient_id; dx is other or mel
+) -> pd.DataFrame:  # columns as read_ham10000, and patient_id; dx is other or mel
     "Read SIIM-ISIC 2020; a `DataError` lists all that is wrong, missing pictures are counted."
     return read_strictly(load_siim, folder)
 
 def read_siim_rows(
-    folder: str | Path,  # as for `read_siim_isic`
+    folder: str | Path,  # as for read_siim_isic
 ) -> pd.DataFrame:  # the same, and diagnosis; every row of the table, path None without a picture
     "The whole table of SIIM-ISIC, for questions that need no pictures."
     require_folder(folder)
@@ -396,7 +396,7 @@ def read_siim_rows(
 
 # %% ../nbs/02e_siim_isic.ipynb #52863ae7
 def read_duplicates(
-    folder: str | Path,  # as for `read_siim_isic`
+    folder: str | Path,  # as for read_siim_isic
 ) -> pd.DataFrame:  # image_name_1, image_name_2; bool same_patient, same_target
     "The listed pairs of duplicates whose pictures the table names, and whether they agree."
     _, cells, _ = _one_siim_table(folder)
@@ -530,7 +530,7 @@ class _Unpacked:
     rows: list  # of dict, in the order of files and records
     unlabelled: list  # of names
     seen: dict  # name -> file that had it
-    problems: list  # of `Problem`
+    problems: list  # of Problem
 
 def _unpack_record(unpacked, file, n, record):
     "Write the picture of a record, and note its row."
@@ -644,7 +644,7 @@ def _rows_without_record(folder, table):
 # %% ../nbs/02e_siim_isic.ipynb #9f35d7f7
 def load_tfrecords(
     folder: str | Path,
-) -> tuple:  # (DataFrame, list of `Problem`)
+) -> tuple:  # (DataFrame, list of Problem)
     "The table of a folder of TFRecords, and what is wrong with it."
     files, test = _training_records(folder)
     place = _unpacked_folder(folder, files)
@@ -674,7 +674,7 @@ def _in_records(problem, folder, place):
 
 def read_tfrecords(
     folder: str | Path,  # holds files such as train00-2071.tfrec, in it or one level below
-) -> pd.DataFrame:  # as of `read_siim_isic`
+) -> pd.DataFrame:  # as of read_siim_isic
     "Read TFRecords of SIIM-ISIC, unpacked once into the cache; a `DataError` lists what is wrong."
     return read_strictly(load_tfrecords, folder)
 
@@ -781,8 +781,8 @@ def _write_pairs(folder, table):
         pairs.to_csv(folder / "ISIC_2020_Training_Duplicates.csv", index=False)
 
 def write_tfrecords(
-    table: pd.DataFrame,  # from `read_siim_isic`
-    out: str | Path,  # folder to be made; one that isn't empty is a `DataError`
+    table: pd.DataFrame,  # from read_siim_isic
+    out: str | Path,  # folder to be made; one that isn't empty is a DataError
     size: int = 256,  # pixels, the side of the pictures; 128 to 1,024 are in use
     shards=5,  # number of files, or (N,) the fold of each row: whole patients in either case
     diagnoses: dict | None = None,  # image_id -> word; None: melanoma or unknown

@@ -31,9 +31,9 @@ def time_parts(
     recipe: Recipe,
     table: pd.DataFrame,  # with its task and a split
     work: str | Path,  # an empty folder, for everything that a run keeps
-    weights: Weights | str | Path | None = None,  # see `find_weights`
+    weights: Weights | str | Path | None = None,  # see find_weights
     cached: bool = True,  # False: every step goes through the whole network
-) -> pd.Series:  # index: `PARTS_OF_TRAINING`; seconds
+) -> pd.Series:  # index: PARTS_OF_TRAINING; seconds
     "What each part of one training takes, with nothing computed before."
     seconds = dict.fromkeys(PARTS_OF_TRAINING, 0.)
     with _clock(seconds, "decoding"):

@@ -152,7 +152,7 @@ def some_problems(
     expected: str,
     fix: str,
     most: int = 3,  # up to here one problem each; above, one with a count
-) -> list:  # of `Problem`
+) -> list:  # of Problem
     "The problems of rows that have the same thing wrong with them."
     if len(findings) <= most:
         return [Problem(str(file), n, found, expected, fix) for n, found in findings]
@@ -189,7 +189,7 @@ def _check_names(file, header):
 
 def read_table(
     file: str | Path,  # CSV in UTF-8, with commas, semicolons or tabs
-) -> tuple:  # (DataFrame of text with the line numbers in `LINE`, list of `Problem`)
+) -> tuple:  # (DataFrame of text with the line numbers in LINE, list of Problem)
     "The cells of a table, and the rows that don't fit; a `DataError` where it can't be read."
     records = list(_records(file, read_text(file)))
     if len(records) < 2:
@@ -262,7 +262,7 @@ SEX_WORDS = {"f": "female", "m": "male", "w": "female", "woman": "female", "man"
 def meaning(
     word: str,
     words: dict | None = None,  # word in small letters -> what it means
-) -> str | None:  # empty: a gap; what `words` says, perhaps None
+) -> str | None:  # empty: a gap; what words says, perhaps None
     "What a cell means."
     if words and word.lower() in words:
         return words[word.lower()]
@@ -303,13 +303,13 @@ def one_spelling(
 # %% ../nbs/02b_tables.ipynb #12e926b0
 def complain(
     file: str | Path,
-    table: pd.DataFrame,  # with `LINE`
+    table: pd.DataFrame,  # with LINE
     bad,  # (n,) bool: the rows that have it
     found: str,  # may name cells of a row in braces
     expected: str,
     fix: str,
-    most: int = 3,  # see `some_problems`
-) -> list:  # of `Problem`
+    most: int = 3,  # see some_problems
+) -> list:  # of Problem
     "The problems of the rows that fail a check."
     findings = [(int(cells[LINE]), found.format(**cells))
                 for cells in table[bad].to_dict("records")]
@@ -332,8 +332,8 @@ def _marked(answers):
 # %% ../nbs/02b_tables.ipynb #46b019bd
 def check_image_ids(
     file: str | Path,
-    table: pd.DataFrame,  # with `LINE`
-) -> list:  # of `Problem`
+    table: pd.DataFrame,  # with LINE
+) -> list:  # of Problem
     "Rows without an image id, with one that has come before, or with a dangerous one."
     ids = table.image_id
     again = ids.duplicated() & (ids != "")
@@ -352,9 +352,9 @@ def check_image_ids(
 # %% ../nbs/02b_tables.ipynb #9effc024
 def check_groups(
     file: str | Path,
-    table: pd.DataFrame,  # with `LINE`
-    column: str,  # one of `GROUPS`
-) -> list:  # of `Problem`
+    table: pd.DataFrame,  # with LINE
+    column: str,  # one of GROUPS
+) -> list:  # of Problem
     "Rows without a lesion, or without a patient."
     what = column.removesuffix("_id")
     found = f"no {column} for image {{image_id}}"
@@ -364,8 +364,8 @@ def check_groups(
 # %% ../nbs/02b_tables.ipynb #3c2c1f1e
 def check_people(
     file: str | Path,
-    table: pd.DataFrame,  # with `LINE`, age and sex as text
-) -> list:  # of `Problem`
+    table: pd.DataFrame,  # with LINE, age and sex as text
+) -> list:  # of Problem
     "Ages and sexes that can't be."
     return _check_ages(file, table) + _check_sexes(file, table)
 
@@ -403,9 +403,9 @@ def _strange_words(file, table, column, words, found, expected, fix, most=20):
 
 def check_classes(
     file: str | Path,
-    table: pd.DataFrame,  # with `LINE`
+    table: pd.DataFrame,  # with LINE
     classes: tuple,  # those that may be
-) -> list:  # of `Problem`
+) -> list:  # of Problem
     "Classes that are none of those published, a problem a class."
     fix = (f'Correct the cells, or put a {MAPPING} with {{"classes": {{"WORD": null}}}} beside '
            f'the table: null leaves the class out, "{classes[0]}" would rename it.')
@@ -415,8 +415,8 @@ def check_classes(
 # %% ../nbs/02b_tables.ipynb #68f92f52
 def check_some_class(
     file: str | Path,
-    table: pd.DataFrame,  # with `LINE`
-) -> list:  # of `Problem`
+    table: pd.DataFrame,  # with LINE
+) -> list:  # of Problem
     "Rows without a class, or with one that can't be a name."
     odd = _marked(is_odd_class(name) for name in table.dx)
     return [*complain(file, table, table.dx == "", "no class for image {image_id}", "a class",

@@ -29,10 +29,10 @@ class Task:
     name: str  # file-name friendly
     classes: tuple  # names, in the order of a network's outputs; of two the second is positive
     malignant: tuple = ()  # those of them that are malignant; empty: nobody said
-    group: str = "lesion_id"  # column whose values must not cross a split, one of `GROUPS`
-    metric: str = "balanced_accuracy"  # the score that counts, one of `METRICS`
+    group: str = "lesion_id"  # column whose values must not cross a split, one of GROUPS
+    metric: str = "balanced_accuracy"  # the score that counts, one of METRICS
     long_names: tuple = ()  # one a class; empty: the names themselves
-    colours: tuple = ()  # one a class, for Matplotlib; empty: from `COLOURS`, in turn
+    colours: tuple = ()  # one a class, for Matplotlib; empty: from COLOURS, in turn
 
     def __post_init__(self):
         _check_task(self)
@@ -65,7 +65,7 @@ class Task:
 
     def codes(self,
               names,  # (n,) class names
-              ) -> np.ndarray:  # (n,) int64, positions in `classes`
+              ) -> np.ndarray:  # (n,) int64, positions in classes
         "Class names as numbers; a `DataError` where a name is none of the classes."
         known = {c: k for k, c in enumerate(self.classes)}
         strange = sorted({str(n) for n in names if n not in known})
@@ -147,7 +147,7 @@ MALIGNANT_NAMES = {"akiec", "ak", "bcc", "mel", "scc", "melanoma", "malignant", 
 
 def task_in_group(
     task: Task,
-    group: str,  # one of `GROUPS`
+    group: str,  # one of GROUPS
 ) -> Task:
     "The same task with another column that must not cross a split."
     return task if task.group == group else replace(task, group=group)
@@ -156,7 +156,7 @@ def task_of_classes(
     classes,  # class names, in any order; two at least
     name: str = "own",  # of a task that isn't known yet
     malignant: tuple | None = None,  # of the classes; None: those whose names say so
-    group: str = "lesion_id",  # one of `GROUPS`
+    group: str = "lesion_id",  # one of GROUPS
 ) -> Task:
     "The known task with these classes, or a new one: alphabetical, of two the malignant one last."
     names = sorted(set(classes))
@@ -197,7 +197,7 @@ def _group_column(table):
 
 def group_of(
     table: pd.DataFrame,
-) -> str:  # one of `GROUPS`
+) -> str:  # one of GROUPS
     "The column whose values must not cross a split: the task's, or lesion_id without a task."
     return table.attrs["task"].group if "task" in table.attrs else _group_column(table)
 
@@ -247,7 +247,7 @@ def task_to_dict(task: Task) -> dict:
     return asdict(task)
 
 def task_from_dict(
-    fields: dict,  # from `task_to_dict`, perhaps through JSON
+    fields: dict,  # from task_to_dict, perhaps through JSON
 ) -> Task:
     "The task that was written down."
     return Task(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})

@@ -82,7 +82,7 @@ def rewrite_prose(
 # %% ../nbs/25b_new_recipe.ipynb #d776eae3
 def recipe_cells(
     name: str,  # of the recipe and its module: small letters, digits and _, a letter first
-    backbone: str,  # a key of `BACKBONES`, capitals or not; an unknown one is a `DataError`
+    backbone: str,  # a key of BACKBONES, capitals or not; an unknown one is a DataError
     number: str,  # of the notebook, such as "38c"
 ) -> list:  # (type, source, tags) for each cell
     "The cells of a new recipe notebook."
@@ -146,10 +146,10 @@ def _require_folder(folder):
     return path
 
 def write_recipe_notebook(
-    name: str,  # see `recipe_cells`
-    backbone: str,  # a key of `BACKBONES`
+    name: str,  # see recipe_cells
+    backbone: str,  # a key of BACKBONES
     folder: str | Path | None = None,  # None: this project's notebooks
-) -> Path:  # the notebook; one of the same name is a `DataError`
+) -> Path:  # the notebook; one of the same name is a DataError
     "Write the notebook of a further network."
     folder = _require_folder(folder)
     number = free_number(folder)

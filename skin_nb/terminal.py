@@ -225,7 +225,7 @@ class Progress:
 def tracked(
     items,  # what to go through
     label: str,  # what is done with each
-    total: int | None = None,  # how many there are; None: `len(items)`
+    total: int | None = None,  # how many there are; None: len(items)
 ):  # the items, one by one
     "Go through items, and show how far one is."
     total = len(items) if total is None else total
@@ -236,7 +236,7 @@ def tracked(
 
 # %% ../nbs/00b_terminal.ipynb #8a082615
 def read_progress(
-    path: str | Path,  # what `SKIN_NB_PROGRESS` names
+    path: str | Path,  # what SKIN_NB_PROGRESS names
 ) -> dict:  # stage, done, initial, total, unit, began (seconds since 1970); empty: nothing yet
     "The stage that a batch run's notebook has come to."
     try:
@@ -251,7 +251,7 @@ def _duration(seconds):
 
 # %% ../nbs/00b_terminal.ipynb #2f9aa5cc
 def describe_progress(
-    note: dict,  # from `read_progress`
+    note: dict,  # from read_progress
     now: float | None = None,  # seconds since 1970; None: now
 ) -> str:
     "A stage in a line: what, how much of it, how fast, and how long it will take."

@@ -139,7 +139,7 @@ def _in_precision(name):
 def build_model(
     recipe: Recipe,
     task: Task,
-    weights: Weights = RANDOM,  # from `find_weights`
+    weights: Weights = RANDOM,  # from find_weights
     features: int = 0,  # length of a metadata vector, for recipes with a metadata branch
 ) -> tuple:  # (keras.Model, names of the backbone's layers from bottom to top)
     "The model a recipe describes, and which of its layers are the backbone."
@@ -186,9 +186,9 @@ def _first_of_head(model):
     return "attention_norm" if "attention_norm" in names else "pool"
 
 def set_trainable(
-    model: keras.Model,  # from `build_model`
+    model: keras.Model,  # from build_model
     backbone: list,  # names of the backbone's layers
-    unfreeze: int | float | str,  # see `Stage`
+    unfreeze: int | float | str,  # see Stage
     scratch: bool = False,  # batch norm trains too
     rates: dict | None = None,  # dropout rates by layer name, to undo an earlier silencing
 ) -> str:  # name of the first layer that moves
@@ -214,7 +214,7 @@ def two_columns(
 def make_loss(
     loss: Loss,
     classes: int,  # how many
-    shift: np.ndarray | None = None,  # (classes,) added to the logits, from `class_shift`
+    shift: np.ndarray | None = None,  # (classes,) added to the logits, from class_shift
 ):
     "A loss of `balancing` as Keras wants it: a function of (class numbers, probabilities)."
     def keras_loss(y_true, y_pred):
@@ -315,7 +315,7 @@ def write_checkpoint(
 def read_checkpoint(
     path: Path,
     key: str,  # of this run
-) -> dict | None:  # the record, with `arrays`; None where there is nothing of this run
+) -> dict | None:  # the record, with arrays; None where there is nothing of this run
     "What `write_checkpoint` wrote; a damaged file is left aside with a warning."
     if not os.path.lexists(path):
         return None
@@ -342,7 +342,7 @@ def _check_record(record, arrays):
 
 # %% ../nbs/21c_training.ipynb #9e4bf02e
 def restore_checkpoint(
-    checkpoint: dict,  # from `read_checkpoint`
+    checkpoint: dict,  # from read_checkpoint
     model: keras.Model,  # compiled
     callbacks: list,  # the same as when it was written
 ):
@@ -488,9 +488,9 @@ def fit_stage(
     net: keras.Model,  # what trains
     recipe: Recipe,
     stage: Stage,
-    batches,  # from `make_batches`, shuffled
-    valid,  # from `make_batches`
-    loss,  # from `make_loss`
+    batches,  # from make_batches, shuffled
+    valid,  # from make_batches
+    loss,  # from make_loss
     checkpoint: Path,
     key: str,  # of this stage of this run
     verbose,  # as in Keras
@@ -528,10 +528,10 @@ class Training:
     model: keras.Model  # flat, whole
     backbone: list  # names of its backbone's layers
     rates: dict  # dropout rates by layer name
-    cuts: list  # one `Cut` a stage
+    cuts: list  # one Cut a stage
     features: Source | None  # at the earliest useful cut; None: every stage reads pictures
     base: str | None  # name of that cut
-    cache: dict  # where and how features are kept, for `cache_features`
+    cache: dict  # where and how features are kept, for cache_features
     key: str  # of this run: recipe, weights, rows, pixels
     encoder: MetadataEncoder | None = None
     metadata: np.ndarray | None = None  # (N, F)
@@ -616,7 +616,7 @@ def prepare(
     recipe: Recipe,
     table: pd.DataFrame,  # with its task and a split: train, valid or test
     images: np.ndarray,  # (N, size, size, 3) uint8, row i for row i of the table
-    weights: Weights = RANDOM,  # from `find_weights`
+    weights: Weights = RANDOM,  # from find_weights
     cached: bool = True,  # use the frozen-prefix cache
     folder: str | Path | None = None,  # of the cache; None: the default
     verbose: bool = False,  # say what the cache takes
@@ -753,7 +753,7 @@ def _loss_of(training, drawn):
 
 def train_part(
     training: Training,
-    part: Part,  # from `select_part`
+    part: Part,  # from select_part
     n: int,  # number of the stage, from 0
     out: Path,  # folder for its checkpoint
     verbose=0,  # as in Keras
@@ -851,18 +851,18 @@ class Fit:
     probabilities: np.ndarray  # (len(rows), classes) float32
     rows: np.ndarray  # row numbers of validation and test part
     history: pd.DataFrame  # stage, epoch, loss, accuracy, val_loss, val_accuracy, seconds (and auc)
-    cuts: list  # one `Cut` a stage
+    cuts: list  # one Cut a stage
     seconds: float  # wall clock of everything
     rss_mb: float  # peak anonymous memory, MiB
     parameters: int
     encoder: MetadataEncoder | None = None
-    seen: dict = field(default_factory=dict, repr=False)  # from `list_seen`: what it was trained on
+    seen: dict = field(default_factory=dict, repr=False)  # from list_seen: what it was trained on
     engine: str = ""  # what computed the frozen part; empty: every step went through all of it
 
 # %% ../nbs/21c_training.ipynb #faf3aa69
 def recipe_weights(
     recipe: Recipe,
-    weights: Weights | str | Path | None = None,  # see `find_weights`
+    weights: Weights | str | Path | None = None,  # see find_weights
 ) -> Weights:
     "The weights that a recipe's backbone begins with."
     return RANDOM if recipe.scratch else find_weights(recipe.backbone, weights)
@@ -879,7 +879,7 @@ def fit_recipe(
     table: pd.DataFrame,  # with its task and a split: train, valid or test
     images: np.ndarray,  # (N, size, size, 3) uint8, row i for row i of the table
     out: str | Path,  # folder for checkpoints
-    weights: Weights | str | Path | None = None,  # see `find_weights`
+    weights: Weights | str | Path | None = None,  # see find_weights
     cached: bool = True,  # use the frozen-prefix cache
     folder: str | Path | None = None,  # of the cache; None: the default
     verbose: int | str | None = None,  # as in Keras; None: bars, unless TQDM_DISABLE is set
@@ -976,8 +976,8 @@ def _check_arrays(path):
 
 # %% ../nbs/21c_training.ipynb #16a62137
 def load_model(
-    path: str | Path,  # written by `save_model`
-) -> tuple:  # (keras.Model, dict from `read_model_info`)
+    path: str | Path,  # written by save_model
+) -> tuple:  # (keras.Model, dict from read_model_info)
     "Load a model and what is needed to use it; anything else is a `DataError`."
     info = read_model_info(path)
     with open_model_file(path) as archive:
@@ -1054,8 +1054,8 @@ def _check_outputs(path, model, task):
 
 # %% ../nbs/21c_training.ipynb #85baf0a5
 def model_side(
-    model: keras.Model,  # from `load_model`
-    info: dict,  # from `load_model`
+    model: keras.Model,  # from load_model
+    info: dict,  # from load_model
 ) -> int:  # pixels
     "The side of the pictures that a saved model wants."
     image = next(tensor for tensor in model.inputs if len(tensor.shape) == 4)
@@ -1079,9 +1079,9 @@ def check_probabilities(
 # %% ../nbs/21c_training.ipynb #635f8573
 def predict_table(
     path: str | Path,  # of the model, for messages
-    loaded: tuple,  # from `load_model`
+    loaded: tuple,  # from load_model
     table: pd.DataFrame,  # for models with metadata: age, sex, localization
-    images: np.ndarray,  # (N, side, side, 3) uint8, of `model_side`
+    images: np.ndarray,  # (N, side, side, 3) uint8, of model_side
     batch: int = _BATCH,
 ) -> np.ndarray:  # (N, classes) float32, columns in the order of the model's task
     "Probabilities of a loaded model for decoded pictures; missing metadata count as unknown."

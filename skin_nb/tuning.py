@@ -51,7 +51,7 @@ class Range:
 _SAMPLERS = ("all rows", "class weights", "effective number", "random over-sampling",
              "balanced batches")
 
-HEAD_SPACE = {  # field of a recipe -> `Range`, or name -> what it stands for
+HEAD_SPACE = {  # field of a recipe -> Range, or name -> what it stands for
     "stages.0.learning_rate": Range(1e-4, 3e-2, log=True),
     "rows.batch": Range(32, 512, log=True, whole=True),
     "head.dropout": Range(0, .8),
@@ -131,11 +131,11 @@ def inner_split(
 # %% ../nbs/26_tuning.ipynb #aca70197
 def features_by_views(
     table: pd.DataFrame,  # image_id, path
-    backbone: str,  # a key of `BACKBONES`
+    backbone: str,  # a key of BACKBONES
     size: int,  # pixels
-    views: list,  # of `Views`
-    weights=None,  # see `find_weights`
-) -> dict:  # `Views` -> list of memory-mapped (N, F), one a version
+    views: list,  # of Views
+    weights=None,  # see find_weights
+) -> dict:  # Views -> list of memory-mapped (N, F), one a version
     "Pooled features of a frozen backbone in every version wanted, computed at most once."
     from skin_nb.heads import frozen_network
     images = decode_images(table, size)
@@ -152,7 +152,7 @@ def features_by_views(
 def fit_features(
     recipe: Recipe,  # of one stage
     parts: pd.DataFrame,  # a table with split; rows neither train, valid nor test are left alone
-    features: dict,  # from `features_by_views`
+    features: dict,  # from features_by_views
 ) -> tuple:  # (n, C) probabilities and (n,) row numbers, of the validation and the test part
     "Train a recipe's head on features."
     from skin_nb.training import Part, predict, train_part
@@ -178,7 +178,7 @@ def _head_training(recipe, parts, arrays):
 # %% ../nbs/26_tuning.ipynb #febb9627
 def head_score(
     parts: pd.DataFrame,  # a table with split
-    features: dict,  # from `features_by_views`
+    features: dict,  # from features_by_views
     recipe: Recipe,
     fold: int,  # inner fold
 ) -> float:  # balanced accuracy on the part that validates
@@ -305,8 +305,8 @@ def run_study(
     minutes: float | None = None,  # no trial begins later; None: whenever
     seed: int = 0,
     worker: int = 0,  # number of this process among those that work on the study
-    key: str = "",  # see `open_study`
-) -> pd.DataFrame:  # from `study_table`
+    key: str = "",  # see open_study
+) -> pd.DataFrame:  # from study_table
     "Search, or go on with a search, until there are enough trials."
     first = choices_of(base, space)
     study = open_study(path, base, space, key)
@@ -337,10 +337,10 @@ def _begin_with(study, choices):
 
 def run_workers(
     jobs: int,  # processes; 1: this one
-    score: Callable,  # as of `run_study`; it has to be picklable
+    score: Callable,  # as of run_study; it has to be picklable
     base: Recipe,
-    **settings,  # of `run_study`, but for the worker
-) -> pd.DataFrame:  # from `study_table`
+    **settings,  # of run_study, but for the worker
+) -> pd.DataFrame:  # from study_table
     "Search with several processes that share a study."
     if jobs == 1:
         return run_study(score, base, **settings)
@@ -366,7 +366,7 @@ def _trial_row(trial):
 
 # %% ../nbs/26_tuning.ipynb #50c3fb03
 def best_choices(
-    trials: pd.DataFrame,  # from `study_table`
+    trials: pd.DataFrame,  # from study_table
     space: dict = HEAD_SPACE,
 ) -> dict:  # field -> number or name
     "What the best complete trial has chosen, the first of equals; a `DataError` if there is none."
@@ -377,7 +377,7 @@ def best_choices(
     return complete.loc[complete.score.idxmax(), list(space)].to_dict()
 
 def read_trials(
-    path: str | Path,  # CSV of a `study_table`
+    path: str | Path,  # CSV of a study_table
     space: dict = HEAD_SPACE,
 ) -> pd.DataFrame:  # the same, whatever a name looks like to pandas
     "Trials that were written to a CSV file."
@@ -398,7 +398,7 @@ def luck_of_best(
 
 # %% ../nbs/26_tuning.ipynb #2b724194
 def score_noise(
-    trials: pd.DataFrame,  # from `study_table`
+    trials: pd.DataFrame,  # from study_table
 ) -> float:  # standard error of the mean over a trial's inner folds
     "What is left of the scores of complete trials once trials and folds have had their means."
     columns = [name for name in trials if name.startswith("fold_")]
@@ -409,7 +409,7 @@ def score_noise(
 
 # %% ../nbs/26_tuning.ipynb #e2f33905
 def plot_search(
-    trials: pd.DataFrame,  # from `study_table`
+    trials: pd.DataFrame,  # from study_table
     base: float | None = None,  # score of the recipe that nobody tuned, for a line
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
@@ -434,7 +434,7 @@ def _draw_state(ax, trials, state, mark, colour):
 
 # %% ../nbs/26_tuning.ipynb #8d53a30c
 def importances(
-    trials: pd.DataFrame,  # from `study_table`
+    trials: pd.DataFrame,  # from study_table
     space: dict = HEAD_SPACE,
     seed: int = 0,  # of the forest
 ) -> pd.Series:  # share of the variance that each field explains, the largest first
@@ -454,7 +454,7 @@ def field_label(
     return name.split(".")[-1].replace("_", " ")
 
 def plot_importances(
-    shares: pd.Series,  # from `importances`
+    shares: pd.Series,  # from importances
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "A bar for each field, the largest on top."
@@ -469,7 +469,7 @@ def plot_importances(
 
 # %% ../nbs/26_tuning.ipynb #08f2f301
 def plot_fields(
-    trials: pd.DataFrame,  # from `study_table`
+    trials: pd.DataFrame,  # from study_table
     space: dict = HEAD_SPACE,
     names: list | None = None,  # fields; None: all of the space
 ):  # Matplotlib Figure
@@ -525,7 +525,7 @@ def _ticks(options):
 
 # %% ../nbs/26_tuning.ipynb #954e5d32
 def plot_parallel(
-    trials: pd.DataFrame,  # from `study_table`
+    trials: pd.DataFrame,  # from study_table
     space: dict = HEAD_SPACE,
     best: float = .1,  # share of the complete trials that stands out
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -567,7 +567,7 @@ def _label_axis(ax, x, options):
 def test_predictions(
     recipe: Recipe,
     parts: pd.DataFrame,  # a table with split and fold, none of its test rows used for choosing
-    features: dict,  # from `features_by_views`
+    features: dict,  # from features_by_views
 ) -> pd.DataFrame:  # predictions of the validation and the test part
     "Train a recipe's head on the parts of an honest split, for the one look at the test part."
     p, rows = fit_features(recipe, parts, features)

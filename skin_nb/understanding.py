@@ -215,7 +215,7 @@ STANDARDS = dict(accuracy=_accuracy, completeness=_completeness, consistency=_co
                  anonymisation=_anonymisation, balance=_balance)
 
 def quality_checks(
-    table: pd.DataFrame,  # as a reader or `survey` returns it
+    table: pd.DataFrame,  # as a reader or survey returns it
 ) -> pd.DataFrame:  # a row per check: standard, check, met, found
     "The five quality standards, each with a result."
     rows = []
@@ -224,7 +224,7 @@ def quality_checks(
     return pd.DataFrame(rows, columns=["standard", "check", "met", "found"])
 
 def format_quality(
-    checks: pd.DataFrame,  # from `quality_checks`
+    checks: pd.DataFrame,  # from quality_checks
 ) -> str:
     "The checks for a terminal, and how many are met."
     lines = []

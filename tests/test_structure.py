@@ -1,5 +1,5 @@
 "What holds for all notebooks together: nbdev's rules, papermill's rules, and the house's."
-import ast, filecmp, json, re, shutil, subprocess
+import ast, filecmp, io, json, re, shutil, subprocess, tokenize
 from pathlib import Path
 import pytest
 from density import measure
@@ -115,3 +115,11 @@ def test_links_lead_somewhere(path):
     text = path.read_text() if path.suffix == ".md" else "\n".join(source(c) for c in cells(path, "markdown"))
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S))
     assert [t for t in targets if not re.match(r"https?:|mailto:", t) and not (path.parent / t).exists()] == []
+
+EXPORTS = [(p, source(c)) for p in NOTEBOOKS for c in cells(p, "code") if re.match(r"#\| *exports?\b", source(c))]
+
+def test_comments_have_no_code_quotes():
+    "nbdev makes links of them where it shows a signature, and a link inside a comment stays raw."
+    found = [(p.stem, t.string) for p, text in EXPORTS for t in tokenize.generate_tokens(io.StringIO(text).readline)
+             if t.type == tokenize.COMMENT and "`" in t.string]
+    assert found == []

@@ -24,7 +24,7 @@ from ..terminal import Progress
 
 # %% ../../nbs/40_siim_isic.ipynb #4b8340c5
 def audit_rows(
-    table: pd.DataFrame,  # from `load_melanoma`
+    table: pd.DataFrame,  # from load_melanoma
     folder: str | Path,  # that it was read from
 ) -> pd.DataFrame:  # its rows; of SIIM-ISIC those without a picture too, their path None
     "The rows that an audit looks at."
@@ -37,7 +37,7 @@ PUBLISHED_COUNTS = {  # Rotemberg et al. 2021, doi:10.1038/s41597-021-00815-z; t
     "images": 33126, "melanomas": 584, "patients": 2056, "duplicate pairs": 425}
 
 def audit_counts(
-    rows: pd.DataFrame,  # from `audit_rows`
+    rows: pd.DataFrame,  # from audit_rows
 ) -> pd.Series:  # counts by name
     "What a table holds."
     owner = rows[group_of(rows)]
@@ -59,8 +59,8 @@ def _check(name, expected, found):
     return dict(check=name, expected=expected, found=found, holds=bool(expected == found))
 
 def audit_checks(
-    rows: pd.DataFrame,  # from `audit_rows`
-    duplicates: pd.DataFrame,  # from `read_duplicates`
+    rows: pd.DataFrame,  # from audit_rows
+    duplicates: pd.DataFrame,  # from read_duplicates
 ) -> pd.DataFrame:  # check, expected, found, holds
     "What has to hold of the table; the published counts only where it has as many rows."
     people = rows.groupby("patient_id")
@@ -137,7 +137,7 @@ def _dummies(words):
     return pd.get_dummies(words).astype(float)
 
 def fact_sets(
-    rows: pd.DataFrame,  # from `audit_rows`
+    rows: pd.DataFrame,  # from audit_rows
     seed: int = 0,  # of the control
 ) -> dict:  # name -> DataFrame of numbers, a row a row of the table; gaps are NaN
     "What is known of a picture without looking at it."
@@ -263,11 +263,11 @@ def measure_alone(
     rows: pd.DataFrame,  # dx and a column that must not cross
     sets: dict,  # name -> DataFrame of numbers
     fold: np.ndarray,  # (n,) the fold that tests each row
-    reference: str,  # a key of `sets`
+    reference: str,  # a key of sets
     tested=range(5),  # folds to judge
     n_boot: int = 500,
     seed: int = 0,
-) -> pd.DataFrame:  # columns of `auc_table`, and model, facts, images, melanomas
+) -> pd.DataFrame:  # columns of auc_table, and model, facts, images, melanomas
     "What AUC each set of facts gives by itself."
     positive = (rows.dx == "mel").to_numpy()
     judged = np.isin(fold, list(tested))
@@ -298,7 +298,7 @@ def write_audit(
 
 # %% ../../nbs/40_siim_isic.ipynb #347a7787
 def describe_alone(
-    alone: pd.DataFrame,  # from `measure_alone`
+    alone: pd.DataFrame,  # from measure_alone
 ) -> str:  # Markdown, a line a set of facts
     "What facts give alone, by each model, in words."
     lines = []
@@ -321,7 +321,7 @@ def _describe_auc(row):
 COLOURS_OF_MODELS = {"logistic": "#0072B2", "boosted trees": "#E69F00"}
 
 def plot_alone(
-    alone: pd.DataFrame,  # from `measure_alone`, of one set of rows
+    alone: pd.DataFrame,  # from measure_alone, of one set of rows
     ax=None,
 ):  # Matplotlib Axes
     "AUC of each set of facts with its interval, a colour a model."
@@ -372,7 +372,7 @@ def plot_shares(
 
 # %% ../../nbs/40_siim_isic.ipynb #08a5b7a0
 def describe_owners(
-    owners: pd.DataFrame,  # from `owners_by_images`, a row a class of images
+    owners: pd.DataFrame,  # from owners_by_images, a row a class of images
 ) -> str:
     "What the number of images says of a patient and of one of the patient's images."
     first, last = owners.iloc[0], owners.iloc[-1]

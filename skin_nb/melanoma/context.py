@@ -146,7 +146,7 @@ def _company(kind, own, said, mask, settings):
 
 # %% ../../nbs/42_patient_context.ipynb #6732c4ea
 def build_context(
-    kind: str,  # one of `CONTEXT_KINDS`
+    kind: str,  # one of CONTEXT_KINDS
     features: int,  # numbers a picture
     seats: int,
     settings: ContextSettings = ContextSettings(),
@@ -218,7 +218,7 @@ def _forget(optimizer):
 
 # %% ../../nbs/42_patient_context.ipynb #230d5422
 def compile_context(
-    kind: str,  # one of `CONTEXT_KINDS`
+    kind: str,  # one of CONTEXT_KINDS
     features: int,
     seats: int,
     settings: ContextSettings = ContextSettings(),
@@ -230,7 +230,7 @@ def compile_context(
     return model
 
 def fit_context(
-    model: keras.Model,  # from `compile_context`; trained in place
+    model: keras.Model,  # from compile_context; trained in place
     kind: str,  # what it was built as
     z: np.ndarray,  # (N, F) features of all pictures
     y: np.ndarray,  # (N,) 0 or 1
@@ -257,7 +257,7 @@ def fit_context(
 
 # %% ../../nbs/42_patient_context.ipynb #03e46058
 def context_logits(
-    kind: str,  # one of `CONTEXT_KINDS`
+    kind: str,  # one of CONTEXT_KINDS
     parts: dict,  # fold -> the table with its split
     x: np.ndarray,  # (N, F) features
     seeds,  # numbers

@@ -44,7 +44,7 @@ class Place:
     size: tuple = ()  # width and height as stored, medians; empty: not looked at
 
 def open_place(
-    table: pd.DataFrame,  # from `load_data`
+    table: pd.DataFrame,  # from load_data
     side: int,  # of the network, pixels
     name: str = "",  # empty: the data set's
 ) -> Place:
@@ -87,7 +87,7 @@ def write_external(
 def place_measures(
     place: Place,
     most: int = 500,  # pictures looked at, evenly over the rows
-) -> tuple:  # (DataFrame from `picture_measures`, groups (n,))
+) -> tuple:  # (DataFrame from picture_measures, groups (n,))
     "Measures of some pictures of a place, and what ties them together."
     table = place.table
     rows = np.unique(np.linspace(0, len(table) - 1, most).astype(int))
@@ -97,7 +97,7 @@ def place_measures(
 # %% ../../nbs/55_external.ipynb #550d1d08
 def changed_features(
     place: Place,
-    network,  # from `frozen_network`
+    network,  # from frozen_network
     change=None,  # images (n, side, side, 3) uint8 -> the same; None: as they are
     name: str = "",  # of the change, with all that it depends on
     rows: np.ndarray | None = None,  # (n,) row numbers; None: all
@@ -136,9 +136,9 @@ def _as_rows(name, asked, group, fold):
     return pd.DataFrame(dict(ids, dx=asked.table.dx, split=asked.split, fold=fold))
 
 def ask_fold(
-    parts: pd.DataFrame,  # from `carve_calibration`
+    parts: pd.DataFrame,  # from carve_calibration
     x: np.ndarray,  # (N, F) features of all of home
-    asked: dict,  # name -> `Asked`
+    asked: dict,  # name -> Asked
     seed: int = 0,
 ) -> dict:  # "home" and each name -> predictions: valid and calib of home, and the test rows
     "Train a head at home and ask it about other pictures."
@@ -168,7 +168,7 @@ def _always(asked, parts):
 def ask_folds(
     place: Place,  # home
     x: np.ndarray,  # (N, F) its features
-    asked,  # parts -> dict of name -> `Asked`
+    asked,  # parts -> dict of name -> Asked
     folds: list,
     seed: int = 0,
 ) -> dict:  # "home" and each name -> predictions of all folds
@@ -202,7 +202,7 @@ def _auc_columns(predictions, n_boot):
     return dict(value, auc_lo=lo, auc_hi=hi)
 
 def place_scores(
-    predictions: pd.DataFrame,  # from `ask_folds`
+    predictions: pd.DataFrame,  # from ask_folds
     n_boot: int = 300,  # resamples of lesions or patients
 ) -> dict:  # auc, and sensitivity, specificity and precision at the threshold from home; lo and hi
     "What is kept of a model at one place."
@@ -221,7 +221,7 @@ def _counts(predictions):
 def transfer_table(
     answers: dict,  # where a model was made -> place ("home" is its own) -> predictions
     n_boot: int = 300,
-) -> pd.DataFrame:  # made_at, scored_at, and what `place_scores` says
+) -> pd.DataFrame:  # made_at, scored_at, and what place_scores says
     "Every model at every place."
     rows = [dict(made_at=made, scored_at=scored, **place_scores(predictions, n_boot))
             for made, scored, predictions in _each(answers)]
@@ -238,7 +238,7 @@ def _ends(row, name):
     return f"{row[name]:.3f} [{row[f'{name}_lo']:.3f}, {row[f'{name}_hi']:.3f}]"
 
 def describe_transfer(
-    table: pd.DataFrame,  # from `transfer_table`
+    table: pd.DataFrame,  # from transfer_table
 ) -> str:
     "What models lose away from home, in sentences."
     lines = []
@@ -258,7 +258,7 @@ def _describe_place(own, there):
             f"(at home {own.specificity:.3f}).")
 
 def apart_by(
-    own: pd.Series,  # a row of `transfer_table`
+    own: pd.Series,  # a row of transfer_table
     there: pd.Series,  # another, of other people's pictures
     score: str = "auc",
 ) -> tuple:  # difference (there minus own), and both ends of its 95 % interval
@@ -292,7 +292,7 @@ def _draw_transfer(ax, rows, name):
     ax.plot(rows[name], at, marker, color=colour, label=name)
 
 def plot_transfer(
-    table: pd.DataFrame,  # from `transfer_table`
+    table: pd.DataFrame,  # from transfer_table
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "AUC and sensitivity of each model at each place, with 95 % intervals."
@@ -341,9 +341,9 @@ def choose_rows(
 def feature_variants(
     place: Place,
     other: Place,
-    network,  # from `frozen_network`
-    rows: np.ndarray,  # (n,) from `choose_rows`
-    side: int = 0,  # as in `changes_towards`
+    network,  # from frozen_network
+    rows: np.ndarray,  # (n,) from choose_rows
+    side: int = 0,  # as in changes_towards
 ) -> dict:  # name of a way -> (n, F) features
     "Features of some pictures, changed in each way."
     found = {}
@@ -418,7 +418,7 @@ def without_classes(
 def factor_table(
     home: Place,
     other: Place,
-    answers: dict,  # from `ask_folds` with the variants of both
+    answers: dict,  # from ask_folds with the variants of both
     n_boot: int = 300,
 ) -> pd.DataFrame:  # made_at, other, pictures (home or away), change, before, after, …
     "What each change costs at home, and wins away."
@@ -438,7 +438,7 @@ def _is_clear(row):
     return row.lo > 0 or row.hi < 0
 
 def describe_factors(
-    table: pd.DataFrame,  # rows like those of `factor_table`
+    table: pd.DataFrame,  # rows like those of factor_table
 ) -> str:
     "Which changes matter, in sentences."
     what = dict(home="its own pictures, changed", away="the other place's, changed")
@@ -459,7 +459,7 @@ def _describe_changes(rows):
     return "AUC changes by " + "; ".join(named) + rest
 
 def plot_factors(
-    table: pd.DataFrame,  # rows like those of `factor_table`
+    table: pd.DataFrame,  # rows like those of factor_table
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "What each change does to the AUC, with 95 % intervals."
@@ -523,7 +523,7 @@ def _where(row):
     return "at home" if row.made_at == row.scored_at else f"on {row.scored_at}"
 
 def describe_certainty(
-    table: pd.DataFrame,  # from `certainty_table`
+    table: pd.DataFrame,  # from certainty_table
     level: float = .9,
 ) -> str:
     "Whether promises are kept away from home, in sentences."
@@ -543,8 +543,8 @@ def _describe_held(r, level):
 # %% ../../nbs/55_external.ipynb #b9bdef85
 def strange_sets(
     home: Place,
-    others: list,  # of `Place`
-    network,  # from `frozen_network`
+    others: list,  # of Place
+    network,  # from frozen_network
     plain: dict,  # name of a place -> features
     test: np.ndarray,  # (n,) row numbers of the test part at home
     n: int = 300,  # pictures of a control
@@ -563,7 +563,7 @@ def strange_sets(
 def strangeness_table(
     x: np.ndarray,  # (N, F) features of home
     parts: pd.DataFrame,  # split; what ties pictures together
-    sets: dict,  # from `strange_sets`
+    sets: dict,  # from strange_sets
     confidence: dict,  # name -> (n,) highest probability; "home" for the test part
     seed: int = 0,
 ) -> pd.DataFrame:  # set, score, auroc, lo, hi, false_alarms, found
@@ -588,7 +588,7 @@ def _strangeness(familiar, home, away):
 
 # %% ../../nbs/55_external.ipynb #f61b3c06
 def describe_strangeness(
-    table: pd.DataFrame,  # from `strangeness_table`
+    table: pd.DataFrame,  # from strangeness_table
 ) -> str:
     "How well strange pictures are noticed, in sentences."
     lines = []
@@ -626,7 +626,7 @@ def _studies(predictions, settings):
             yield how, study
 
 def describe_recalibration(
-    table: pd.DataFrame,  # from `recalibration_table`
+    table: pd.DataFrame,  # from recalibration_table
 ) -> str:
     "What fifty labels repair, in sentences."
     lines = []
@@ -680,11 +680,11 @@ def _with_views(second, elsewhere, parts):
 # %% ../../nbs/55_external.ipynb #c1e91bd5
 def remedy_answers(
     place: Place,
-    others: list,  # of `Place`
-    network,  # from `frozen_network`
+    others: list,  # of Place
+    network,  # from frozen_network
     plain: dict,  # name of a place -> features
     folds: list,
-    rows: np.ndarray,  # (n,) from `choose_rows`: what there is of home
+    rows: np.ndarray,  # (n,) from choose_rows: what there is of home
     seed: int = 0,
 ) -> dict:  # remedy -> place -> predictions
     "Heads that were trained with each remedy, asked at home and elsewhere."
@@ -702,7 +702,7 @@ def remedy_answers(
 # %% ../../nbs/55_external.ipynb #789be46d
 def remedy_table(
     made: str,  # where the models were made
-    answers: dict,  # from `remedy_answers`
+    answers: dict,  # from remedy_answers
     n_boot: int = 300,
 ) -> pd.DataFrame:  # made_at, scored_at, remedy, before, after, difference, lo, hi
     "What each remedy does to the AUC, compared with the plain head."
@@ -717,7 +717,7 @@ def remedy_table(
 
 # %% ../../nbs/55_external.ipynb #2b111d3d
 def describe_remedies(
-    table: pd.DataFrame,  # from `remedy_table`
+    table: pd.DataFrame,  # from remedy_table
 ) -> str:
     "What the remedies do, in sentences."
     lines = [f"- {remedy}: " + "; ".join(map(_describe_remedy, rows.itertuples())) + "."
@@ -731,7 +731,7 @@ def _describe_remedy(r):
 # %% ../../nbs/55_external.ipynb #a2bad16d
 def saved_model_answers(
     model: str | Path,  # model.keras of a run
-    places: list,  # of `Place`, none of them where it was made
+    places: list,  # of Place, none of them where it was made
 ) -> dict:  # name of a place -> predictions, with the validation part of the run where it is known
     "A saved model's predictions elsewhere."
     from skin_nb.evaluate_command import add_validation, validation_predictions
@@ -759,7 +759,7 @@ def _of_two(predictions):
 
 # %% ../../nbs/55_external.ipynb #c7b35efb
 def read_external(
-    folder: str | Path,  # with files that `write_external` wrote
+    folder: str | Path,  # with files that write_external wrote
 ) -> dict:  # name -> table; empty where there is none
     "The tables of an earlier run."
     return {file.stem: pd.read_csv(file) for file in sorted(Path(folder).glob("*.csv"))}

@@ -32,7 +32,7 @@ STATES = tuple(product((False, True), repeat=len(FACTS)))  # which of the facts 
 def encode_states(
     table: pd.DataFrame,  # age, sex, localization
     train: np.ndarray,  # row numbers of the training part, which the encoder learns from
-) -> np.ndarray:  # (8, N, F) float32, a layer for each of `STATES`
+) -> np.ndarray:  # (8, N, F) float32, a layer for each of STATES
     "The metadata of every row, in every state of knowledge."
     encoder = fit_metadata(table.iloc[train])
     facts = table.reindex(columns=list(FACTS))
@@ -48,10 +48,10 @@ def encode_states(
 KNOWN = ("all", "one missing", "age only", "sex only", "site only", "nothing")
 
 def known_states(
-    known: str,  # one of `KNOWN`
+    known: str,  # one of KNOWN
     n: int,  # rows
     seed: int = 0,
-) -> np.ndarray:  # (n,) numbers of `STATES`
+) -> np.ndarray:  # (n,) numbers of STATES
     "The state of knowledge of each row."
     if known == "one missing":
         pairs = [k for k, state in enumerate(STATES) if sum(state) == len(FACTS) - 1]
@@ -68,7 +68,7 @@ def known_states(
 @dataclass(frozen=True)
 class Arm:
     "What a head is given in training."
-    fusion: str | None = "concat"  # see `Head.fusion`; None: no metadata
+    fusion: str | None = "concat"  # see Head.fusion; None: no metadata
     picture: bool = True  # False: zeros in place of the picture's vector
     shuffled: bool = False  # metadata of some other row of the same part
     dropout: bool = False  # facts go missing in training, other ones each epoch
@@ -95,7 +95,7 @@ class FusionSettings:
 def fusion_head(
     arm: Arm,
     task: Task,
-    backbone: str,  # a key of `BACKBONES`
+    backbone: str,  # a key of BACKBONES
     size: int,  # pixels
     width: int,  # numbers of the encoded metadata
     settings: FusionSettings = FusionSettings(),
@@ -115,7 +115,7 @@ def fusion_head(
 class FusionData:
     "One fold, as arrays."
     x: np.ndarray  # (N, D) pooled vectors
-    metadata: np.ndarray  # (8, N, F) from `encode_states`
+    metadata: np.ndarray  # (8, N, F) from encode_states
     y: np.ndarray  # (N,) class numbers
     part: np.ndarray  # (N,) train, valid, test
 
@@ -205,7 +205,7 @@ def fusion_answers(
     model: keras.Model,
     arm: Arm,
     data: FusionData,
-    known: str,  # one of `KNOWN`
+    known: str,  # one of KNOWN
     seed: int = 0,
 ) -> np.ndarray:  # (test rows, C) probabilities
     "What a head says of the test part when so much is known."
@@ -221,7 +221,7 @@ def _states_asked(arm):
 
 def run_arm(
     arm: Arm,
-    folds: dict,  # fold -> `FusionData`
+    folds: dict,  # fold -> FusionData
     task: Task,
     backbone: str,
     size: int,
@@ -279,10 +279,10 @@ def _comparisons(keys):
 
 def compare_fusion(
     arms: dict,  # (arm, known) -> (seeds, N, C) probabilities
-    score,  # from `fusion_scores`
+    score,  # from fusion_scores
     groups: np.ndarray,  # (N,) lesion or patient of each row
     n_boot: int = 500,
-) -> pd.DataFrame:  # arm, known, against, and the columns of `compare_arms`
+) -> pd.DataFrame:  # arm, known, against, and the columns of compare_arms
     "Every comparison of this chapter."
     found = []
     for reference, others in _comparisons(arms):
@@ -327,7 +327,7 @@ def _arms_with(rows, verdict):
 def describe_fusion(
     result: pd.DataFrame,  # from compare_fusion, one task
     score: str,  # one of its scores
-    known: str = "all",  # one of `KNOWN`
+    known: str = "all",  # one of KNOWN
     against: str = REFERENCE,
 ) -> str:
     "Which arms are better or worse than another, in a sentence."

@@ -34,7 +34,7 @@ class PictureCost:
 def picture_cost(
     recipe: Recipe,  # of one stage
     size: int,  # pixels
-    task,  # `Task`
+    task,  # Task
 ) -> PictureCost:
     "What one picture costs a recipe at a size."
     card = network_card(replace(recipe, size=size), task=task)
@@ -55,7 +55,7 @@ class Phase:
 def plans_between(
     small: int,  # pixels
     large: int,  # pixels
-) -> dict:  # name -> tuple of `Phase`
+) -> dict:  # name -> tuple of Phase
     "Small pictures then large ones, and each of them alone."
     return {"small, then large": (Phase(small, .5), Phase(large, .5)),
             "large": (Phase(large, 1.),), "small": (Phase(small, 1.),)}
@@ -88,7 +88,7 @@ def phase_recipe(
 # %% ../../nbs/44_progressive_resolution.ipynb #13c57dac
 def plan_table(
     plans: dict,  # name -> phases
-    costs: dict,  # size -> `PictureCost`
+    costs: dict,  # size -> PictureCost
     images: int,  # of the training part
     epochs: int,  # on the largest pictures; what they cost is the budget
 ) -> pd.DataFrame:  # plan, size, epochs, rows (an epoch), gflops
@@ -108,10 +108,10 @@ def plan_table(
 # %% ../../nbs/44_progressive_resolution.ipynb #9bef94b3
 def run_plan(
     recipe: Recipe,
-    phases: pd.DataFrame,  # rows of `plan_table` of one plan: size, epochs, rows
+    phases: pd.DataFrame,  # rows of plan_table of one plan: size, epochs, rows
     parts: pd.DataFrame,  # with a split
     out: str | Path,  # folder for checkpoints
-    weights=None,  # see `find_weights`
+    weights=None,  # see find_weights
 ) -> pd.DataFrame:  # predictions for validation and test rows, by the last phase
     "Train a plan phase by phase, each beginning where the last one ended."
     model = None
@@ -195,7 +195,7 @@ def compare_ways(
                          for ours, theirs in pairs])
 
 def describe_pairs(
-    pairs: pd.DataFrame,  # from `compare_ways`
+    pairs: pd.DataFrame,  # from compare_ways
 ) -> str:
     "Differences in words, which claim no more than their intervals."
     lines = []
@@ -211,7 +211,7 @@ def describe_pairs(
 
 # %% ../../nbs/44_progressive_resolution.ipynb #0ef4bbdc
 def plot_pairs(
-    pairs: pd.DataFrame,  # from `compare_ways`
+    pairs: pd.DataFrame,  # from compare_ways
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Differences with their 95 % intervals."

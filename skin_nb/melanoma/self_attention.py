@@ -28,7 +28,7 @@ def trainable_parameters(
 
 def with_head(
     recipe: Recipe,
-    **changes,  # fields of `Head`
+    **changes,  # fields of Head
 ) -> Recipe:
     "The recipe with another head."
     return replace(recipe, head=replace(recipe.head, **changes))
@@ -36,7 +36,7 @@ def with_head(
 def three_heads(
     recipe: Recipe,  # average pooling and one dense layer
     task: Task,
-) -> dict:  # name -> `Recipe`; the last two have the same number of parameters within 1 %
+) -> dict:  # name -> Recipe; the last two have the same number of parameters within 1 %
     "The average, the average with as many parameters as attention, and attention."
     attention = with_head(recipe, pool="attention")
     wanted = trainable_parameters(attention, task)
@@ -49,10 +49,10 @@ def three_heads(
 # %% ../../nbs/44a_self_attention.ipynb #e1113023
 def run_head(
     recipe: Recipe,
-    table: pd.DataFrame,  # from `load_melanoma`
+    table: pd.DataFrame,  # from load_melanoma
     fold: int,
     out: str | Path,  # folder for checkpoints
-    weights=None,  # see `find_weights`
+    weights=None,  # see find_weights
 ) -> pd.DataFrame:  # predictions for validation and test rows
     "Train a head on one fold."
     parts = split_by_lesion(table, fold)
