@@ -139,7 +139,7 @@ NUMBERS = [
     Bad("bad argument: a seed below nothing", run("--seed", "-1"), ("--seed", "4294967295")),
     Bad("bad argument: a seed that is too large", run("--seed", "4294967296"), ("--seed",)),
     Bad("bad argument: half a seed", run("--seed", "1.5"), ("--seed", "1.5")),
-    Bad("bad argument: an unknown profile", run("--profile", "fast"), ("--profile", "sample, cpu, gpu")),
+    Bad("bad argument: an unknown profile", run("--profile", "fast"), ("--profile", "gpu")),
     Bad("bad argument: an unknown question", run("--task", "nevus"), ("--task", "melanoma")),
     Bad("bad argument: an unknown option", run("--fold", "0", "--wieghts", "x"), ("--wieghts",))]
 

@@ -1,4 +1,5 @@
 "A model in other formats: what the files answer, what goes beside them, what is said when it can't be done."
+import functools
 import json
 import shutil
 import subprocess
@@ -62,12 +63,17 @@ def probes(models):
 
 @pytest.fixture(scope="module")
 def exports(probes, tmp_path_factory):
-    "An export of each model: its folder and its table."
+    "Exports a model when it is first asked for: its folder and its table."
     from skin_nb.exporting import export_model
     home = tmp_path_factory.mktemp("exports")
     wanted = dict(metadata=ALL, sample_net=USUAL)
-    return {name: (home / name, export_model(served, home / name, wanted[name], probe))
-            for name, (served, probe) in probes.items()}
+
+    @functools.cache
+    def export(name):
+        served, probe = probes[name]
+        return home / name, export_model(served, home / name, wanted[name], probe)
+
+    return export
 
 
 def examples(folder):
@@ -106,13 +112,14 @@ def check_row(row):
 
 @pytest.mark.parametrize("format", ALL)
 def test_metadata_model_answers_as_keras_does(exports, format):
-    _, table = exports["metadata"]
+    _, table = exports("metadata")
     check_row(table[table.format == format].iloc[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", USUAL)
 def test_sample_net_answers_as_keras_does(exports, format):
-    _, table = exports["sample_net"]
+    _, table = exports("sample_net")
     check_row(table[table.format == format].iloc[0])
 
 
@@ -127,7 +134,7 @@ def test_sample_net_in_other_formats(probes, tmp_path, format):
 def test_examples_do_what_skin_nb_does(probes, exports, monkeypatch, capsys, name):
     "Ten lines of the README, run as they stand, for each file."
     from skin_nb.exporting import EXPORT_FORMATS
-    folder, table = exports[name]
+    folder, table = exports(name)
     served, _ = probes[name]
     expected = answers_of(served, folder)
     monkeypatch.chdir(folder)
@@ -148,7 +155,7 @@ def test_examples_do_what_skin_nb_does(probes, exports, monkeypatch, capsys, nam
 def test_an_example_needs_neither_skin_nb_nor_keras(exports, format):
     if not can_be_run(format):
         pytest.skip(f"nothing here runs {format}")
-    folder, table = exports["metadata"]
+    folder, table = exports("metadata")
     as_read(folder, 32)
     file = table.file[table.format == format].iloc[0]
     code = next(code for title, code in examples(folder).items() if file in title)
@@ -160,7 +167,7 @@ def test_an_example_needs_neither_skin_nb_nor_keras(exports, format):
 def test_metadata_columns_are_explained(probes, exports):
     "With what stands in skin_nb.json a person can be encoded without skin_nb."
     from skin_nb.preparation import MetadataEncoder, encode_metadata
-    folder, _ = exports["metadata"]
+    folder, _ = exports("metadata")
     served, _ = probes["metadata"]
     about = json.loads((folder / "skin_nb.json").read_text())["metadata"]
     encoder = about["encoder"]
