@@ -1,6 +1,7 @@
 "Runs: how they end, what a second one knows of the first, and what they say meanwhile."
 import json
 import os
+import select
 import signal
 import subprocess
 import time
@@ -79,17 +80,27 @@ def sleeper(tmp_path):
     process.communicate()
 
 
+def read_until(stream, words, seconds=20):
+    "What a pipe says until some words have come, or it has been long enough."
+    said = ""
+    deadline = time.time() + seconds
+    while words not in said and time.time() < deadline:
+        if select.select([stream], [], [], .1)[0]:
+            said += os.read(stream.fileno(), 65536).decode()
+    return said
+
 @pytest.mark.parametrize("name, code, says", [
     ("SIGTERM", 143, "stopped by SIGTERM"), ("SIGINT", 130, "interrupted"), ("SIGKILL", -9, "")])
 def test_whatever_ends_a_run_ends_its_notebooks(sleeper, name, code, says):
     process, folder, pids = sleeper
+    before = ""
     if name == "SIGTERM":
-        time.sleep(2)  # for a line about the stage
+        before = read_until(process.stderr, "/800 img")
         second = subprocess.run(["skin_nb_run", "--out", "run"], cwd=folder, capture_output=True,
                                 text=True)
         assert second.returncode == 2 and f"process {process.pid} on" in second.stderr
     process.send_signal(getattr(signal, name))
-    said = process.communicate(timeout=20)[1]
+    said = before + process.communicate(timeout=20)[1]
     assert process.returncode == code and says in said and "Traceback" not in said
     assert wait_for(lambda: not any(map(is_alive, pids)), 5)
     if name == "SIGTERM":
