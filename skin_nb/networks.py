@@ -137,6 +137,7 @@ def plot_depth(
     _draw_allowance(ax, card.recipe.cache.max_kb)
     ax.set(xlabel="share of the forward pass below the cut, %",
            ylabel="feature, kB a picture and view", yscale="log")
+    ax.yaxis.set_major_formatter("{x:g}")
     ax.set_title(_depth_title(stages), loc="left")
     ax.legend(frameon=False, fontsize=8, loc="lower left")
     return ax
