@@ -1,10 +1,10 @@
 "Somebody else's predictions: what is read, what is refused, which mistakes are seen, and the page."
 import json
 import re
-from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from html_reader import Reader
 from skin_nb.audit import audit_command, audit_page, audit_predictions
 from skin_nb.core import DataError
 from skin_nb.evaluation import split_arrays
@@ -226,26 +226,6 @@ def test_what_the_tested_rows_tell(truth, labels, read):
     wrong = truth.assign(dx=np.roll(truth.dx, 1))
     assert any("labels that differ" in m for m in
                audit_predictions(read(wrong), labels, n_boot=20).found)
-
-
-class Reader(HTMLParser):
-    "What a page opens, and whether it closes it."
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.tags, self.alts, self.wants = [], set(), [], []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        attrs = dict(attrs)
-        self.wants += [attrs[a] for a in ("src", "href") if a in attrs]
-        if tag == "img":
-            self.alts.append(attrs.get("alt"))
-        elif tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 def test_page_stands_alone_and_escapes(truth, labels, read):

@@ -1,10 +1,10 @@
 "The report of a run and its model cards: they stand alone, obey nobody, and say what the run says."
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 import pandas as pd
 import pytest
+from html_reader import Reader
 from skin_nb.core import DataError, write_json
 from skin_nb.evaluation import evaluate
 from skin_nb.figures import score_figures
@@ -57,26 +57,6 @@ def run(tmp_path, invented):
 
 def only_trial(run):
     return read_run(run).trials[0]
-
-
-class Reader(HTMLParser):
-    "What a page opens, closes and wants."
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.tags, self.alts, self.wants = [], set(), [], []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        attrs = dict(attrs)
-        self.wants += [attrs[a] for a in ("src", "href") if a in attrs]
-        if tag == "img":
-            self.alts.append(attrs.get("alt"))
-        elif tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 def test_page_stands_alone(run, invented):
