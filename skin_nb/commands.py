@@ -169,6 +169,10 @@ RUN_OPTIONS = {
              "exit code 1 if a score is worse or gone"),
     "force": dict(
         action="store_true", help="run notebooks again although nothing has changed"),
+    "final": dict(
+        action="store_true",
+        help="when its folds are done, train a network once more on everything, for notebooks "
+             "that can (38d)"),
     "list": dict(
         action="store_true", help="list the experiment notebooks and stop")}
 
@@ -212,7 +216,8 @@ class RunPlan:
         return self.parameters["folds"] or list(get_profile(self.parameters["profile"]).folds)
 
 # %% ../nbs/25a_commands.ipynb #fc045c2e
-GIVEN_ELSEWHERE = {"data", "task", "profile", "weights", "seed", "folds", "out", "runs", "needs"}
+GIVEN_ELSEWHERE = {"data", "task", "profile", "weights", "seed", "folds", "out", "runs", "needs",
+                   "final"}
 
 def own_parameters(
     pairs: list,  # of (name, text), from -p
@@ -238,6 +243,13 @@ def _parse_parameter(option, text, default):
         return parse_value(option, text, default)
     return None if text.lower() == "none" else parse_value(option, text, 0)
 
+def _require_final(notebooks):
+    "A `DataError` where no notebook has a network to train on everything."
+    if not any("final" in parameter_names(path) for path in notebooks):
+        names = ", ".join(path.stem for path in notebooks)
+        refuse_argument("--final", names, "a notebook with a parameter called final, such as 38d",
+                        "Leave the option out, or name such a notebook by --only.")
+
 def _chosen_profile(name, is_sample, own):
     "What notebooks get: the name of a profile, or a dict with its name and other numbers."
     name = name or ("sample" if is_sample else "cpu")
@@ -260,6 +272,8 @@ def plan_run(
     folder = notebooks_folder()
     notebooks = order_notebooks(find_notebooks(folder, arguments.only))
     own = own_parameters(arguments.parameter, notebooks)
+    if arguments.final:
+        _require_final(notebooks)
     profile = _chosen_profile(arguments.profile, is_sample, own)
     missing = _without_weights(notebooks, weights, is_explicit=arguments.weights is not None)
     if any("backbones.py" in used_modules(_code_of(path)) for path in notebooks):
@@ -271,7 +285,7 @@ def plan_run(
     require_needed(notebooks, run)
     data = find_data(arguments.data, arguments.task, arguments.layout, arguments.part)
     parameters = dict(own, data=data.parameter, task=arguments.task, profile=profile,
-                      weights=weights, seed=arguments.seed, folds=folds)
+                      weights=weights, seed=arguments.seed, folds=folds, final=arguments.final)
     plan = RunPlan(notebooks, run, data, parameters, arguments.jobs,
                    [] if is_sample else missing, baseline, arguments.force)
     if baseline:

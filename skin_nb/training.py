@@ -585,6 +585,14 @@ def _first_apart(shapes, others):
     return f"with one of shape {apart[0]}" if apart else f"{len(shapes)} of them"
 
 # %% ../nbs/21c_training.ipynb #a2a2f54f
+def _refuse_unwatched(recipe, valid):
+    "A `DataError` where a stage goes by a validation part that has no rows."
+    watching = [stage for stage in recipe.stages if stage.patience or stage.plateau]
+    if watching and not len(valid):
+        raise DataError(Problem("recipe", None, "patience or plateau without validation rows",
+                                "a number of epochs that is fixed",
+                                "Use Stage(patience=None, plateau=None)."))
+
 def _refuse_watch(recipe, task):
     "A `DataError` where early stopping is to watch what isn't measured."
     watched = {stage.watch for stage in recipe.stages}
@@ -627,6 +635,7 @@ def prepare(
     _refuse_watch(recipe, task)
     y = task.codes(table.dx)
     train, valid, rest = _parts(recipe, table, y)
+    _refuse_unwatched(recipe, valid)
     encoder, metadata = _metadata_of(recipe, table, train)
     width = 0 if metadata is None else metadata.shape[1]
     model, backbone = build_model(recipe, task, weights, width)
@@ -741,6 +750,9 @@ def _pictures_at_once(recipe):
     return 64 if recipe.rows.accumulate == 1 else min(64, recipe.rows.batch)
 
 def _validation_batches(training, part):
+    "The validation part in batches; None where it has no rows."
+    if not len(training.valid):
+        return None
     at_once = _pictures_at_once(training.recipe) if part.reads == "image" else 256
     inputs = _inputs(part.arrays, part.reads, training.metadata)
     return make_batches(inputs, training.valid, training.y, batch_size=at_once)
@@ -830,6 +842,8 @@ def predict(
 ) -> np.ndarray:  # (len(training.rest), classes) float32
     "Probabilities for validation and test rows."
     views = training.recipe.views
+    if not len(training.rest):
+        return np.zeros((0, len(training.task.classes)), "float32")
     if part.reads == "image":
         return predict_images(training.model, training.images, training.rest,
                               training.metadata, views, _pictures_at_once(training.recipe))

@@ -146,6 +146,8 @@ NUMBERS = [
 NOTEBOOKS = [
     Bad("bad argument: an unknown notebook", run("--only", "30,77"), ("--only", "77", "--list")),
     Bad("bad argument: a notebook of the library", run("--only", "22"), ("--only", "22")),
+    Bad("bad argument: a final network of none that has one", run("--only", "30", "--final"),
+        ("--final", "38d")),
     Bad("bad argument: only a comma for notebooks", run("--only", ","), ("--only", "empty")),
     Bad("bad argument: a comma too many", run("--list", "--only", "30,"), ("--only", "empty"))]
 
