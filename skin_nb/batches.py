@@ -207,6 +207,11 @@ def _vary(picture, zoom, colour, rng):
     return np.clip((zoomed - 128.) * contrast + 128 * brightness, 0, 255).astype("uint8")
 
 # %% ../nbs/13_batches.ipynb #1155543b
+def _let_jax_compile(layers):
+    import keras
+    for layer in layers:
+        layer.supports_jit |= keras.backend.backend() == "jax"
+
 def augmentation(
     flip: str | None = "horizontal",  # "horizontal", "vertical", "both" or None
     rotation: float = 20 / 360,  # largest turn, as a part of the full circle
@@ -226,4 +231,5 @@ def augmentation(
         layers.append(keras.layers.RandomZoom(zoom, fill_mode="nearest", seed=seed + 2))
     if brightness:
         layers.append(keras.layers.RandomBrightness(brightness, seed=seed + 3))
+    _let_jax_compile(layers)
     return keras.Sequential(layers, name="augmentation")

@@ -17,6 +17,11 @@ import keras
 def _refuse_devices(found, expected, fix):
     raise DataError(Problem("SKIN_NB_DEVICES", None, found, expected, fix))
 
+def _one_step_at_a_time():
+    "Have JAX begin a step on processors when the last has ended; before it looks for devices."
+    import jax
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+
 def wanted_devices() -> int:
     "How many devices a training is shared among: what `SKIN_NB_DEVICES` says, or one."
     said = os.environ.get("SKIN_NB_DEVICES", "").strip().lower()
@@ -28,6 +33,7 @@ def wanted_devices() -> int:
     if backend != "jax":
         _refuse_devices(f"{said} devices with {backend}", "Keras on JAX",
                         "Set KERAS_BACKEND=jax, or leave SKIN_NB_DEVICES out.")
+    _one_step_at_a_time()
     there = len(keras.distribution.list_devices())
     if said != "all" and int(said) > there:
         _refuse_devices(said, f"at most {there}, which JAX finds", "Ask for fewer.")
