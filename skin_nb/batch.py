@@ -21,7 +21,7 @@ import shutil
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import PackageNotFoundError, version
@@ -35,6 +35,7 @@ from .processes import (Children, end_group, end_with_command, explain_death,
                                only_writer, stopping_is_an_exception)
 from .regression import describe_environment
 from .terminal import bars, describe_progress, read_progress
+from .tracking import Tracker, tracking_uri
 
 # %% ../nbs/25_batch_runs.ipynb #0c94b00e
 NUMBERED = "[0-9][0-9]*_*.ipynb"  # file names of notebooks that have a place in the order
@@ -606,6 +607,7 @@ class Outcome:
     executed: Path  # the executed notebook
     error: str = ""  # what killed it, or the end of the traceback
     again: str = ""  # why it ran although it had run before
+    untold: str = ""  # why MLflow was not told of it; empty where nothing went wrong
 
 def _understood(path, run, parameters):
     "Those of the parameters that a notebook has, with the folders that a run gives it."
@@ -793,6 +795,8 @@ def _require_reader(stream):
 def _report(outcome, display):
     display.clear()
     print(describe_outcome(outcome), flush=True)
+    if outcome.untold:
+        print(f"MLflow   {outcome.untold}", flush=True)
 
 # %% ../nbs/25_batch_runs.ipynb #1919db0b
 def _held_up(path, run, outcomes):
@@ -853,6 +857,13 @@ def _way_to_run(run, jobs, tasks):
         return partial(run_one, env=batch_environment(run, jobs), children=tasks)
     return partial(send_one, cluster=tasks)
 
+def _run_and_tell(path, run_notebook, tracker):
+    "Run a notebook, and tell MLflow of it unless it has failed."
+    outcome = run_notebook(path)
+    if outcome.state == "failed":
+        return outcome
+    return replace(outcome, untold=tracker.tell(outcome.executed.parent))
+
 def run_notebooks(
     notebooks: list,  # from find_notebooks
     run: Path,  # run folder
@@ -868,8 +879,10 @@ def run_notebooks(
     tasks = cluster or Children()
     run_notebook = partial(_way_to_run(run, jobs, tasks), run=run, parameters=parameters,
                            data=data, force=force)
+    tracker = Tracker(tracking_uri())
+    run_and_tell = partial(_run_and_tell, run_notebook=run_notebook, tracker=tracker)
     display = RunDisplay(run, [path.stem for path in notebooks])
     with stopping_is_an_exception():
-        outcomes = _run_in_order(run_notebook, notebooks, jobs, display, tasks)
+        outcomes = _run_in_order(run_and_tell, notebooks, jobs, display, tasks)
     display.clear()
     return sorted(outcomes, key=lambda outcome: outcome.notebook)

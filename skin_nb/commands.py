@@ -32,6 +32,7 @@ from .regression import (ALARMS, Baseline, asked_of, belongs_to, compare_runs,
                                 expected_rows, format_comparison, read_baseline,
                                 require_comparable)
 from .terminal import add_common_options, exit_code, notes_for_people
+from .tracking import tracking_uri, without_password
 
 # %% ../nbs/25a_commands.ipynb #1ea8ca29
 def open_data(
@@ -389,6 +390,8 @@ def describe_plan(
     if folder.resolve() != own_notebooks():
         lines["from"] = f"{folder}, which is not the project's own folder"
     lines["output"] = str(plan.run)
+    if tracking_uri():
+        lines["MLflow"] = without_password(tracking_uri())
     taken = describe_taken(plan)
     if taken:
         lines["taken"] = taken

@@ -29,6 +29,7 @@ from .pages import (
 from .rows import SCORES, chance_level, headline_metric, leaderboard, present
 from .runs import RunSummary, notebook_records, summarise_run
 from .terminal import exit_code, notes_for_people, tracked
+from .tracking import tell_of_run
 
 # %% ../nbs/29_report.ipynb #b271e94a
 @dataclass(frozen=True)
@@ -322,7 +323,7 @@ def write_report(
         tmp.write_text(sealed(report_page(report), run.name), encoding="utf-8", newline="\n")
     written, kept = _write_cards(report)
     return [f"page: {path}", f"model cards: {written}, each a MODEL_CARD.md beside its model",
-            *(f"kept, since somebody has changed it: {card}" for card in kept)]
+            *(f"kept, since somebody has changed it: {card}" for card in kept), *tell_of_run(run)]
 
 # %% ../nbs/29_report.ipynb #fc539eb9
 REPORT_OPTIONS = {
