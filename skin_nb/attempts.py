@@ -116,7 +116,7 @@ def best_attempt(
 # %% ../nbs/59_attempts.ipynb #f0b93f99
 def summarise_attempts(
     ledger: pd.DataFrame,  # columns LEDGER
-) -> pd.DataFrame:  # a row an attempt: change, folds, valid, score (means), lowest, highest, minutes
+) -> pd.DataFrame:  # a row an attempt; valid, score and minutes are means over its folds
     "Means over the folds of each attempt."
     each = ledger.groupby("attempt")
     return each.agg(change=("change", "first"), pixels=("pixels", "first"),
@@ -127,8 +127,10 @@ def summarise_attempts(
 
 # %% ../nbs/59_attempts.ipynb #27fe2ff4
 def _attempt_title(summary):
-    best = summary.loc[summary.score.idxmax()]
-    return f"{len(summary)} attempts; on top: {best.change}, {best.score:.3f} over {best.folds} folds"
+    several = summary[summary.folds > 1]
+    best = several.loc[several.score.idxmax()]
+    return (f"{len(summary)} attempts; of those on several folds, on top: "
+            f"{best.change}, {best.score:.3f}")
 
 def plot_attempts(
     ledger: pd.DataFrame,  # columns LEDGER
