@@ -58,6 +58,7 @@ $(STAMP): settings.ini setup.py constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[openvino]' || echo "Going on without OpenVINO: Keras computes frozen networks; some tests will skip."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[export]' || echo "Going on without ONNX and LiteRT: skin_nb_export says that it can't write them; some tests will skip."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[challenge]' || echo "Going on without the challenge's own scorer, which needs a C compiler; one test will skip."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,browser]' || echo "Going on without Gradio and Playwright: skin_nb_demo says that it needs Gradio; its tests will skip."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dask]' || echo "Going on without Dask: notebooks run on this machine; a test of clusters will skip."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow]' || echo "Going on without MLflow: runs stay in their folders; a test of it will skip."
 	@touch $@
