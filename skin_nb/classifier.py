@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PICTURES_AT_ONCE', 'IMAGE_NAMES', 'MAP_SIDE', 'whole_picture', 'picture_square', 'Asked', 'list_asked', 'read_blocks',
            'read_metadata', 'match_metadata', 'describe_metadata', 'AskedNetwork', 'Classifier', 'answer_table',
-           'answer_pictures', 'describe_problems', 'heat_map', 'write_maps', 'describe_answers']
+           'answer_pictures', 'describe_problems', 'heat_map', 'write_maps', 'describe_classifier', 'describe_answers']
 
 # %% ../nbs/24g_classifier.ipynb #b91563f9
 import os
@@ -611,6 +611,12 @@ def _describe_strange(alarms, read):
             f"{strange.image_id.iloc[0]}, are not like those that the model was trained on "
             f"({by_chance:.0%} would be by chance): don't believe what it says of them"]
 
+def describe_classifier(
+    classifier: Classifier,
+) -> list:  # of lines
+    "Who answers, and what its probabilities and sets are worth."
+    return [*_describe_joint(classifier.file), *_describe_certainty(classifier)]
+
 def describe_answers(
     classifier: Classifier,
     answers: pd.DataFrame,  # from Classifier.predict
@@ -618,8 +624,7 @@ def describe_answers(
     "What to know of answers."
     read = answers[answers.problem == ""]
     told = ", ".join(f"{c} {n:,}" for c, n in read.answer.value_counts().items())
-    lines = [f"{len(read):,} pictures: {told}", *_describe_joint(classifier.file),
-             *_describe_certainty(classifier)]
+    lines = [f"{len(read):,} pictures: {told}", *describe_classifier(classifier)]
     if "strange" in read:
         lines += _describe_strange(classifier.alarms, read)
     if "seen" in read:
