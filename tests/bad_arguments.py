@@ -5,6 +5,7 @@ from unittest.mock import patch
 from corpus import Bad, by_command
 from PIL import Image
 from skin_nb.commands import check_command, run_command
+from skin_nb.demo import demo_command
 from skin_nb.template import new_recipe_command
 
 
@@ -19,6 +20,10 @@ def check(*arguments):
 
 def recipe(*arguments):
     return lambda folder: by_command(new_recipe_command, *[a.format(folder) for a in arguments])
+
+
+def demo(*arguments):
+    return lambda folder: by_command(demo_command, *[a.format(folder) for a in arguments])
 
 
 def beside(write, make):
@@ -298,5 +303,14 @@ RECIPES = [
                recipe("dense", "--backbone", "DenseNet121", "--folder", "{}")),
         ("38c_dense.ipynb", "another name"))]
 
+DEMOS = [
+    Bad("bad argument: a demo without a model", demo(), ("--model",)),
+    Bad("bad argument: a demo on no port", demo("--model", "{}/m", "--port", "70000"),
+        ("--port", "65535")),
+    Bad("bad argument: a demo on a port that is none", demo("--model", "{}/m", "--port", "http"),
+        ("--port", "http")),
+    Bad("bad argument: a demo elsewhere", demo("--model", "{}/m", "--host", "198.51.100.7"),
+        ("198.51.100.7", "an address of this machine"))]
+
 ARGUMENTS = [*NUMBERS, *NOTEBOOKS, *DATA, *PLACES, *LIBRARIES, *WEIGHTS, *BASELINES, *CHECKS,
-             *RECIPES]
+             *RECIPES, *DEMOS]

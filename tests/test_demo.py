@@ -116,8 +116,6 @@ def test_a_picture_is_answered(visitor, served, pictures):
     assert drawn.evaluate("image => image.naturalWidth") > 100
     assert "heat map" in drawn.get_attribute("alt")
     assert page.get_by_text(RESEARCH_ONLY).is_visible()
-    import os
-    if os.environ.get("SHOT"): page.screenshot(path=os.environ["SHOT"], full_page=True)
     assert files_in(served[1]) == []
 
 
@@ -136,7 +134,7 @@ def test_names_are_text(visitor, pictures):
     assert visitor.page.locator("h3 b").count() == 0
 
 
-def test_a_large_file_is_refused_before_it_is_kept(visitor, served, home, monkeypatch):
+def test_a_large_file_is_refused_before_it_is_kept(visitor, served, home):
     large = home / "large.png"
     with large.open("wb") as file:
         file.truncate(50_000_001)  # takes no room on the disk
