@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import random
 import re
@@ -380,6 +381,10 @@ class _QuietLoader(SourceFileLoader):
             os.dup2(stream, 2)
             os.close(stream)
             os.close(nowhere)
+        logging.getLogger("tensorflow").addFilter(_is_error)
+
+def _is_error(record):
+    return record.levelno >= logging.ERROR
 
 class _QuietFinder:
     "What Python asks first where a module is."
