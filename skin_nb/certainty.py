@@ -190,9 +190,10 @@ def last_features(
     import keras
     picture = next(tensor for tensor in model.inputs if len(tensor.shape) == 4)
     below = keras.Model(picture, pooled)
-    blocks = [np.asarray(below(images[at:at + batch].astype("float32")), "float32")
+    # called by itself a network would keep the output of every layer until its end
+    blocks = [below.predict_on_batch(images[at:at + batch].astype("float32"))
               for at in range(0, len(images), batch)]
-    return np.concatenate(blocks)
+    return np.concatenate(blocks).astype("float32")
 
 # %% ../nbs/22e_certainty.ipynb #63cde40f
 FEW_ALARMS = .99  # share of familiar pictures that should stay within the limit
