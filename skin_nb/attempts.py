@@ -75,8 +75,8 @@ def keep_attempt(
     with FileLock(f"{path}.lock"):
         before = read_attempts(path)
         number = int(before.attempt.max()) + 1 if len(before) else 1
-        parts = [before, rows.assign(attempt=number)] if len(before) else [rows.assign(attempt=1)]
-        ledger = pd.concat(parts, ignore_index=True)
+        numbered = rows.assign(attempt=number)
+        ledger = pd.concat([before, numbered], ignore_index=True) if len(before) else numbered
         with replacing(path) as tmp:
             ledger.round(4).to_csv(tmp, index=False)
     return ledger

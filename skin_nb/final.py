@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from .certainty import Certainty, fit_certainty
 from .evaluation import split_arrays
-from .experiment import Trial, trial_certainty
+from .experiment import Trial, give_up_checkpoints, trial_certainty
 from .recipe import Recipe
 from .training import fit_recipe, save_model
 
@@ -68,4 +68,6 @@ def train_final(
     folds = trial.predictions.fold.nunique()
     note = f"{trial.table.attrs.get('dataset', '')}, {recipe.name}, trained on all " \
            f"{len(everything):,} pictures; its scores are those of {folds} fold(s)"
-    return save_model(fit, trial.folder / "final.keras", note, final_certainty(trial).to_dict())
+    path = save_model(fit, trial.folder / "final.keras", note, final_certainty(trial).to_dict())
+    give_up_checkpoints(trial.folder / "final")
+    return path

@@ -6,8 +6,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 import pytest
 from PIL import Image
-from skin_nb.core import Profile
 from skin_nb.demo import RESEARCH_ONLY, demo_command, serving
+from tiny import tiny_trial
 
 
 def chromium():
@@ -32,11 +32,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trial(home):
-    "One epoch of the sample's own network, saved as a run saves it."
-    from skin_nb.experiment import load_data, run_trial
-    from skin_nb.recipe import Stage, honest_recipe
-    recipe = honest_recipe("tiny", "SampleNet", 64, stages=(Stage(1, 3e-3, unfreeze=0),))
-    return run_trial(recipe, "lesion", load_data(), home / "run", Profile("short"))
+    return tiny_trial(home / "run", 1)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from PIL import Image
 from skin_nb.certainty import fit_certainty, scale_probabilities
 from skin_nb.core import DataError, Profile
 from skin_nb.predict import predict_command
+from tiny import tiny_trial
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +22,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trial(home):
-    "Some epochs of the sample's own network, saved as a run saves it."
-    from skin_nb.experiment import load_data, run_trial
-    from skin_nb.recipe import Stage, honest_recipe
-    recipe = honest_recipe("tiny", "SampleNet", 64, stages=(Stage(8, 3e-3, unfreeze=0),))
-    return run_trial(recipe, "lesion", load_data(), home / "run", Profile("short"))
+    return tiny_trial(home / "run", 8)
 
 
 @pytest.fixture(scope="module")
