@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PENALTIES', 'frozen_network', 'frozen_features', 'reduce_features', 'SoftTargets', 'HeadProblem', 'head_problem',
-           'head_loss', 'fit_head', 'head_probabilities', 'fit_split']
+           'head_loss', 'fit_head', 'head_probabilities', 'fit_split', 'refuse_new_rows']
 
 # %% ../nbs/21b_frozen_heads.ipynb #591331c7
 from dataclasses import dataclass, replace
@@ -262,7 +262,7 @@ def fit_split(
     of_train = x[train]
     training_set = sampler(of_train, y[train], seed)
     if soft is not None and training_set.x is not of_train:
-        _refuse_new_rows()
+        refuse_new_rows()
     fit = partial(fit_head, training_set, strategy.loss, n_classes=len(task.classes), soft=soft)
     heads = _fit_heads(fit, penalties)
     l2, w = _choose_head(heads, x[valid], y[valid])
@@ -271,7 +271,8 @@ def fit_split(
     predictions.attrs["l2"] = l2
     return predictions
 
-def _refuse_new_rows():
+def refuse_new_rows():
+    "A `DataError` for a sampler that makes rows which a teacher hasn't seen."
     raise DataError(Problem("teacher", None, "a sampler that makes rows of its own",
                             "one that keeps the rows: the teacher has seen no others",
                             "Choose weights or logit adjustment."))

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['ATTENTION_HEADS', 'KEY_WIDTH', 'SHORT_STEPS', 'build_model', 'build_head', 'set_trainable', 'two_columns',
-           'make_loss', 'RocArea', 'SeedByEpoch', 'write_checkpoint', 'read_checkpoint', 'restore_checkpoint',
-           'Checkpoint', 'StepSchedule', 'EpochNotes', 'fit_stage', 'Training', 'prepare', 'Part', 'select_part',
-           'train_part', 'train_stage', 'make_answer', 'predict_images', 'predict', 'Fit', 'recipe_weights',
-           'fit_recipe', 'save_model', 'load_model', 'model_side', 'check_probabilities', 'predict_table',
-           'predict_folder_table']
+           'class_numbers', 'make_loss', 'taught_loss', 'RocArea', 'LabelAccuracy', 'SeedByEpoch', 'write_checkpoint',
+           'read_checkpoint', 'restore_checkpoint', 'Checkpoint', 'StepSchedule', 'EpochNotes', 'fit_stage', 'Training',
+           'prepare', 'Part', 'select_part', 'train_part', 'train_stage', 'make_answer', 'predict_images', 'predict',
+           'Fit', 'recipe_weights', 'fit_recipe', 'save_model', 'load_model', 'model_side', 'check_probabilities',
+           'predict_table', 'predict_folder_table']
 
 # %% ../nbs/21c_training.ipynb #a71ec127
 import contextlib
@@ -19,7 +19,7 @@ import re
 import time
 import warnings
 import zipfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ from .core import (
 from .devices import on_devices
 from .engine import choose_engine, make_forward
 from .graph import between, cut_model, dropout_rates, silence_dropout
+from .heads import SoftTargets, refuse_new_rows
 from .model_files import (
     graph_checksum, list_seen, model_limit, model_seal, open_model_file, read_model_info, too_large,
     unusable_model, write_certainty, write_seen)
@@ -211,6 +212,13 @@ def two_columns(
     "Probabilities with a column a class, also where a network has a single sigmoid unit."
     return ops.concatenate([1 - p, p], -1) if p.shape[-1] == 1 else p
 
+def class_numbers(
+    y_true,  # (n,) or (n, 1); with a teacher's answers beside them (n, 1 + classes)
+):  # (n,) int32
+    "The first column of what a network learns from."
+    columns = ops.reshape(y_true, (ops.shape(y_true)[0], -1))
+    return ops.cast(columns[:, 0], "int32")
+
 def make_loss(
     loss: Loss,
     classes: int,  # how many
@@ -220,10 +228,31 @@ def make_loss(
     def keras_loss(y_true, y_pred):
         logits = ops.log(ops.maximum(two_columns(y_pred), 1e-7))
         log_p = ops.log_softmax(logits if shift is None else logits + shift)
-        numbers = ops.cast(ops.reshape(y_true, (-1,)), "int32")
-        return row_losses(log_p, ops.one_hot(numbers, classes), loss, ops)
+        return row_losses(log_p, ops.one_hot(class_numbers(y_true), classes), loss, ops)
 
     return keras_loss
+
+# %% ../nbs/21c_training.ipynb #be78ce8b
+def taught_loss(
+    labels,  # from make_loss
+    teacher: SoftTargets,
+):
+    "A loss from labels and from a teacher, who has columns beside them in the training part."
+    def keras_loss(y_true, y_pred):
+        by_label = labels(y_true, y_pred)
+        if len(y_true.shape) < 2 or y_true.shape[-1] == 1:
+            return by_label
+        distance = _distance(y_true[:, 1:], y_pred, teacher.temperature)
+        return (1 - teacher.share) * by_label + teacher.share * distance
+
+    return keras_loss
+
+def _distance(p, y_pred, temperature):
+    "T² KL(teacher ‖ student); `p` are the teacher's answers at the temperature already."
+    logits = ops.log(ops.maximum(two_columns(y_pred), 1e-7))
+    log_p = ops.log_softmax(logits / temperature)
+    gap = ops.log(ops.maximum(p, 1e-7)) - log_p
+    return temperature**2 * ops.sum(p * gap, -1)
 
 # %% ../nbs/21c_training.ipynb #28addd69
 def _begin_with_shares(model, y, n_classes):
@@ -255,8 +284,8 @@ class RocArea(keras.metrics.Metric):
         logit = ops.log(p) - ops.log(1 - p)
         place = ops.floor((logit / _FURTHEST + 1) / 2 * _BINS)
         place = ops.cast(ops.clip(place, 0, _BINS - 1), "int32")
-        number = ops.cast(ops.reshape(y_true, (-1,)), "int32")
-        counted = ops.segment_sum(ops.ones_like(p), place + _BINS * number, 2 * _BINS)
+        place = place + _BINS * class_numbers(y_true)
+        counted = ops.segment_sum(ops.ones_like(p), place, 2 * _BINS)
         self.counts.assign_add(counted)
 
     def result(self):
@@ -266,10 +295,21 @@ class RocArea(keras.metrics.Metric):
         below = ops.cumsum(negative) - negative / 2
         return ops.sum(positive * below) / (ops.sum(positive) * ops.sum(negative))
 
-def _metrics(task):
+class LabelAccuracy(keras.metrics.MeanMetricWrapper):
+    "How often a network agrees with the labels, whatever stands beside them."
+
+    def __init__(self, name="accuracy"):
+        super().__init__(_agreements, name=name)
+
+def _agreements(y_true, y_pred):
+    answers = ops.cast(ops.argmax(two_columns(y_pred), -1), "int32")
+    return ops.cast(ops.equal(answers, class_numbers(y_true)), "float32")
+
+def _metrics(task, taught=False):
     "What Keras reports of an epoch besides the loss."
+    accuracy = LabelAccuracy() if taught else "accuracy"
     has_area = task.metric == "auc" and task.is_binary
-    return ["accuracy", RocArea()] if has_area else ["accuracy"]
+    return [accuracy, RocArea()] if has_area else [accuracy]
 
 # %% ../nbs/21c_training.ipynb #fa9c02df
 class SeedByEpoch(keras.callbacks.Callback):
@@ -535,6 +575,17 @@ class Training:
     key: str  # of this run: recipe, weights, rows, pixels
     encoder: MetadataEncoder | None = None
     metadata: np.ndarray | None = None  # (N, F)
+    teacher: SoftTargets | None = None
+    taught: np.ndarray | None = None  # row numbers of the teacher's answers
+
+    @property
+    def labels(self) -> np.ndarray:  # (N,), or (N, 1 + classes) float32 with a teacher
+        "What batches hold: class numbers, and beside them what a teacher says."
+        if self.teacher is None:
+            return self.y
+        beside = np.zeros((len(self.y), self.teacher.p.shape[1]))
+        beside[self.taught] = self.teacher.p
+        return np.c_[self.y, beside].astype("float32")
 
 # %% ../nbs/21c_training.ipynb #4f7d3553
 def _freeze(model, backbone, recipe, stage, rates):
@@ -723,9 +774,11 @@ def _training_batches(training, part):
     if weights is not None:
         weights = _spread(_scaled_weights(sample), train, len(training.y))
     inputs = _inputs(part.arrays, part.reads, training.metadata)
-    return make_batches(inputs, drawn, training.y, weights, **options), training.y[drawn]
+    return make_batches(inputs, drawn, training.labels, weights, **options), training.y[drawn]
 
 def _invented_batches(training, sample, options):
+    if training.teacher is not None:
+        refuse_new_rows()
     if training.metadata is not None:
         found = f"sampler {training.recipe.strategy.sampler!r} with metadata"
         raise DataError(Problem("recipe", None, found,
@@ -761,7 +814,8 @@ def _loss_of(training, drawn):
     "The loss of the recipe's strategy, for training rows of these classes."
     loss = training.recipe.strategy.loss
     classes = len(training.task.classes)
-    return make_loss(loss, classes, class_shift(loss, drawn, classes))
+    by_label = make_loss(loss, classes, class_shift(loss, drawn, classes))
+    return taught_loss(by_label, training.teacher) if training.teacher else by_label
 
 def train_part(
     training: Training,
@@ -778,7 +832,7 @@ def train_part(
     net = _augmented(copy, recipe) if part.reads == "image" else copy
     history = fit_stage(net, recipe, recipe.stages[n], batches, valid, _loss_of(training, drawn),
                         out / f"stage{n + 1}.ckpt.npz", content_key(training.key, n + 1), verbose,
-                        _metrics(training.task))
+                        _metrics(training.task, training.teacher is not None))
     if copy is not part.net:
         part.net.set_weights(copy.get_weights())
     return pd.DataFrame(history).assign(stage=n + 1)
@@ -839,19 +893,21 @@ def predict_images(
 def predict(
     training: Training,
     part: Part,  # of the last stage
-) -> np.ndarray:  # (len(training.rest), classes) float32
-    "Probabilities for validation and test rows."
+    rows: np.ndarray | None = None,  # (n,) row numbers; None: validation and test part
+) -> np.ndarray:  # (n, classes) float32
+    "Probabilities for some rows."
     views = training.recipe.views
-    if not len(training.rest):
+    rows = training.rest if rows is None else rows
+    if not len(rows):
         return np.zeros((0, len(training.task.classes)), "float32")
     if part.reads == "image":
-        return predict_images(training.model, training.images, training.rest,
+        return predict_images(training.model, training.images, rows,
                               training.metadata, views, _pictures_at_once(training.recipe))
     versions = part.arrays if views.average else part.arrays[:1]
     answers = []
     for array in versions:
         inputs = _inputs(array, "features", training.metadata)
-        batches = make_batches(inputs, training.rest, batch_size=64)
+        batches = make_batches(inputs, rows, batch_size=64)
         answers.append(part.net.predict(batches, verbose=0))
     return ops.convert_to_numpy(two_columns(np.mean(answers, 0, dtype="float32")))
 
@@ -863,7 +919,7 @@ class Fit:
     task: Task
     model: keras.Model  # flat, whole
     probabilities: np.ndarray  # (len(rows), classes) float32
-    rows: np.ndarray  # row numbers of validation and test part
+    rows: np.ndarray  # row numbers of validation and test part, and of others asked about
     history: pd.DataFrame  # stage, epoch, loss, accuracy, val_loss, val_accuracy, seconds (and auc)
     cuts: list  # one Cut a stage
     seconds: float  # wall clock of everything
@@ -888,6 +944,18 @@ def _refuse_size(images, recipe):
         raise DataError(Problem("images", None, f"{images.shape[1]} px", f"{recipe.size} px",
                                 "Decode at the recipe's size."))
 
+def _taught(training, teacher, rows):
+    "The training with a teacher's answers about some rows; they are part of its key."
+    if teacher is None:
+        return training
+    classes = len(training.task.classes)
+    if teacher.p.shape != (len(rows), classes):
+        raise DataError(Problem("teacher", None, f"answers of shape {teacher.p.shape}",
+                                f"({len(rows)}, {classes})",
+                                "Give one row per training row, one column per class."))
+    key = content_key(training.key, teacher.p, teacher.share, teacher.temperature)
+    return replace(training, teacher=teacher, taught=rows, key=key)
+
 def fit_recipe(
     recipe: Recipe,  # with one stage at least
     table: pd.DataFrame,  # with its task and a split: train, valid or test
@@ -898,6 +966,8 @@ def fit_recipe(
     folder: str | Path | None = None,  # of the cache; None: the default
     verbose: int | str | None = None,  # as in Keras; None: bars, unless TQDM_DISABLE is set
     start: keras.Model | None = None,  # of the same architecture, perhaps for another size
+    teacher: SoftTargets | None = None,  # what another model says of the training part, row by row
+    everything: bool = False,  # ask it about the training part as well
 ) -> Fit:
     "Train a recipe; a run that was killed goes on where it was."
     _refuse_size(images, recipe)
@@ -907,14 +977,16 @@ def fit_recipe(
     begun = time.perf_counter()
     with MemoryPeak() as peak, on_devices():
         training = prepare(recipe, table, images, weights, cached, folder, bool(verbose), start)
+        training = _taught(training, teacher, np.flatnonzero(table["split"] == "train"))
         histories = []
         for n in range(len(recipe.stages)):
             part, history = train_stage(training, n, Path(out), verbose)
             histories.append(history)
-        probabilities = predict(training, part)
+        rows = np.arange(len(table)) if everything else training.rest
+        probabilities = predict(training, part, rows)
     seconds = time.perf_counter() - begun
     seen = list_seen(table, images, dict(train=training.train, valid=training.valid))
-    return Fit(recipe, training.task, training.model, probabilities, training.rest,
+    return Fit(recipe, training.task, training.model, probabilities, rows,
                pd.concat(histories, ignore_index=True), training.cuts, seconds, peak.mb,
                training.model.count_params(), training.encoder, seen, _engine_of(training))
 
