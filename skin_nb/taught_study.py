@@ -16,14 +16,14 @@ from .distillation import soft_targets
 from .ensembles import headline, log_loss
 from .evaluation import split_arrays
 from .predictions import predictions_table
-from .recipe import Recipe, Stage
-from .recipes.efficientnet_b4 import FINE_TUNED
+from .recipe import Recipe
+from .recipes.efficientnet_b4 import FINE_TUNED, TOP
 from .tasks import task_of
 from .training import fit_recipe, predict_images
 
 # %% ../nbs/54b_taught_networks.ipynb #e3218052
 STUDENT = replace(FINE_TUNED, name="efficientnet_b0_student", backbone="EfficientNetB0",
-                  stages=(Stage(8, 5e-4, unfreeze="block3b_add", cosine=True),), views=Views(4))
+                  stages=(replace(TOP, unfreeze="block4c_add"),), views=Views(4))
 
 # %% ../nbs/54b_taught_networks.ipynb #371ee8fa
 def fit_part(
