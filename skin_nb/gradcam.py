@@ -7,6 +7,7 @@ __all__ = ['METHODS', 'Cam', 'make_cam', 'raw_cams', 'grad_cam', 'overlay', 'plo
            'faithfulness', 'cam_layer']
 
 # %% ../nbs/23_gradcam.ipynb #eb9ac377
+import functools
 import warnings
 from dataclasses import dataclass
 from typing import Callable
@@ -14,6 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 from .backbones import get_backbone
+from .engine import choose_engine, make_forward
 from .graph import choose_map, cut_at, image_nodes, logit_model, walk_nodes
 
 # %% ../nbs/23_gradcam.ipynb #f099dd5a
@@ -120,24 +122,41 @@ def _stencilled(picture, maps):
     mean = picture.mean((0, 1))
     return mean + _stencils(maps, picture.shape[:2]) * (picture - mean)
 
-def _score_weights(whole, inputs, maps, chosen):
+_STENCILS = 64  # that are looked through at once
+
+def _seeing(whole, engine):
+    "The network as a function of its inputs."
+    if len(whole.inputs) > 1:
+        return lambda inputs: whole.predict(inputs, batch_size=_STENCILS, verbose=0)
+    forward, _ = make_forward(whole, engine, _STENCILS)
+
+    def see(inputs):
+        images = inputs[0]
+        parts = range(0, len(images), _STENCILS)
+        return np.concatenate([forward(images[at:at + _STENCILS]) for at in parts])
+
+    return see
+
+def _score_weights(see, inputs, maps, chosen):
     "Softmax over channels of the logit that is left behind each stencil."
     picture, *others = inputs
     seen = _stencilled(picture, maps)
     arrays = [seen] + [np.repeat(other[None], len(seen), 0) for other in others]
-    logits = np.asarray(_by_class(whole.predict(arrays, batch_size=64, verbose=0)))
+    logits = np.asarray(_by_class(see(arrays)))
     left = logits[:, chosen]
     raised = np.exp(left - left.max())
     return raised / raised.sum()
 
 def _by_stencils(prefix, suffix, method):
     whole = keras.Model(prefix.inputs, suffix(prefix.outputs))
+    seeing = functools.cache(functools.partial(_seeing, whole))
 
     def call(inputs, classes):
         maps = np.asarray(keras.tree.flatten(prefix.predict(inputs, verbose=0))[0])
-        logits = np.asarray(_by_class(whole.predict(inputs, verbose=0)))
+        see = seeing(choose_engine(pictures=len(maps) * maps.shape[-1]))
+        logits = np.asarray(_by_class(see(inputs)))
         chosen = np.where(classes < 0, logits.argmax(1), classes)
-        weights = [_score_weights(whole, [x[i] for x in inputs], maps[i], chosen[i])
+        weights = [_score_weights(see, [x[i] for x in inputs], maps[i], chosen[i])
                    for i in range(len(maps))]
         return np.maximum(np.einsum("nhwc,nc->nhw", maps, np.array(weights)), 0), chosen
 

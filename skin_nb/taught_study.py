@@ -23,7 +23,8 @@ from .training import fit_recipe, predict_images
 
 # %% ../nbs/54b_taught_networks.ipynb #e3218052
 STUDENT = replace(FINE_TUNED, name="efficientnet_b0_student", backbone="EfficientNetB0",
-                  stages=(replace(TOP, unfreeze="block4c_add"),), views=Views(4))
+                  stages=(replace(TOP, unfreeze="block4c_add", learning_rate=5e-4),),
+                  views=Views(4))
 
 # %% ../nbs/54b_taught_networks.ipynb #371ee8fa
 def fit_part(
