@@ -40,7 +40,7 @@ def fit_part(
     return fit, predictions_table(part, fit.probabilities, fit.rows)
 
 # %% ../nbs/54b_taught_networks.ipynb #fa5fbebb
-LESSONS = {"a half": (.5, 1.), "a half, softer": (.5, 2.), "most of it, softer": (.9, 2.)}
+LESSONS = {"a half": (.5, 2.), "most of it": (.9, 2.)}
 
 def teach(
     recipe: Recipe,  # of the student
