@@ -93,14 +93,23 @@ def highlighted_class(
     return melanoma_class(task)
 
 # %% ../nbs/22a_evaluation_figures.ipynb #83cd7e86
+def _at_or_above(positive, score, weights):
+    "What the positive rows weigh, and the others, at or above each score, highest score first."
+    weights = np.ones(len(score)) if weights is None else weights
+    order = np.argsort(-score)
+    order = order[weights[order] > 0]
+    ordered = score[order]
+    last = np.append(ordered[1:] != ordered[:-1], True)  # of equal scores
+    found = np.cumsum((weights * positive)[order])[last]
+    return found, np.cumsum(weights[order])[last] - found
+
 def _roc_points(positive, score, weights=None):
-    from sklearn.metrics import roc_curve
-    return roc_curve(positive, score, sample_weight=weights)[:2]
+    found, alarms = _at_or_above(positive, score, weights)
+    return np.append(0, alarms / alarms[-1]), np.append(0, found / found[-1])
 
 def _pr_points(positive, score, weights=None):
-    from sklearn.metrics import precision_recall_curve
-    precision, recall, _ = precision_recall_curve(positive, score, sample_weight=weights)
-    return recall[::-1], precision[::-1]
+    found, alarms = _at_or_above(positive, score, weights)
+    return np.append(0, found / found[-1]), np.append(1, found / (found + alarms))
 
 def _ends(drawn):
     "Both ends of 95 % of the resamples, which lie along the first axis; NaN is left out."
