@@ -375,6 +375,8 @@ def execute_notebook(
 ) -> int:  # exit code; above 128 where a signal killed the kernel
     "The work of a process that `run_papermill` starts."
     end_with_command()
+    # jsonschema would take a second to build a check of web addresses, which nothing here has
+    sys.modules["rfc3987_syntax"] = None
     import papermill
     from nbclient.exceptions import DeadKernelError
     codes = _watch_kernels()
