@@ -22,6 +22,12 @@ def pytest_collection_modifyitems(items):
 def root(): return ROOT
 
 @pytest.fixture(scope="session")
+def processes():
+    "Where processes are forked from."
+    from apart import forking
+    return forking()
+
+@pytest.fixture(scope="session")
 def real_data():
     "The folder with HAM10000 named by SKIN_NB_DATA."
     if not os.environ.get("SKIN_NB_DATA"): pytest.skip("SKIN_NB_DATA names no folder with HAM10000")

@@ -1,10 +1,8 @@
 "Grad-CAM says the same on both back ends, from one saved model, and leaves that model as it was."
 import importlib.util
-import os
-import subprocess
-import sys
 import numpy as np
 import pytest
+from apart import run_program
 
 COMMON = """
 import sys, warnings
@@ -82,16 +80,21 @@ for name in ("residual", "sigmoid"):
 """
 
 
-def in_backend(backend, code, folder):
-    env = dict(os.environ, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3", JAX_PLATFORMS="cpu", CUDA_VISIBLE_DEVICES="")
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+@pytest.fixture
+def in_backend(processes, tmp_path):
+    "`in_backend(backend, code)` runs a program in a process of its own."
+    def in_backend(backend, code):
+        script = tmp_path / f"on_{backend}.py"
+        script.write_text(code)
+        done = run_program(processes, tmp_path / f"{backend}.txt", backend, script, tmp_path)
+        assert done.returncode == 0, done.said[-3000:]
+    return in_backend
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax (extra dev)")
-def test_maps_agree_between_back_ends(tmp_path):
-    in_backend("tensorflow", MAKE + MAPS + SAVE, tmp_path)
-    in_backend("jax", MAPS, tmp_path)
+def test_maps_agree_between_back_ends(in_backend, tmp_path):
+    in_backend("tensorflow", MAKE + MAPS + SAVE)
+    in_backend("jax", MAPS)
     tf, jax = (np.load(tmp_path / f"{b}.npz") for b in ("tensorflow", "jax"))
     names = [k for k in tf.files if k != "tensorflow"]
     filled = [k for k in names if tf[k].max() > 0]

@@ -2,45 +2,48 @@
 import os, subprocess, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
+from apart import run_program
 
 HERE = Path(__file__).parent
 
-def train(kind, out, backend, die_in_epoch=-1, weights=""):
-    env = dict(os.environ, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3", TQDM_DISABLE="1")
-    Path(out).mkdir(parents=True, exist_ok=True)
-    return subprocess.run([sys.executable, str(HERE / "train_script.py"), kind, str(out), str(die_in_epoch), str(weights)], env=env, capture_output=True, text=True)
+@pytest.fixture
+def train(processes):
+    "`train(kind, out, backend)` trains in a process of its own: its exit code, and what it said."
+    def train(kind, out, backend, die_in_epoch=-1):
+        Path(out).mkdir(parents=True, exist_ok=True)
+        return run_program(processes, out / "log.txt", backend, HERE / "train_script.py", kind, out, die_in_epoch)
+    return train
 
 def result(out): return dict(np.load(Path(out) / "result.npz"))
 
 @pytest.mark.parametrize("backend, kind", [("tensorflow", "options"), pytest.param("jax", "scratch", marks=pytest.mark.slow)])
-def test_killed_run_ends_with_the_same_bits(tmp_path, backend, kind):
+def test_killed_run_ends_with_the_same_bits(train, tmp_path, backend, kind):
     assert train(kind, tmp_path / "whole", backend).returncode == 0
     killed = train(kind, tmp_path / "killed", backend, die_in_epoch=2)
-    assert killed.returncode == -9, killed.stderr
+    assert killed.returncode == -9, killed.said
     assert (tmp_path / "killed" / "stage1.ckpt.npz").exists() and not (tmp_path / "killed" / "result.npz").exists()
     again = train(kind, tmp_path / "killed", backend)
-    assert again.returncode == 0, again.stderr
+    assert again.returncode == 0, again.said
     a, b = result(tmp_path / "whole"), result(tmp_path / "killed")
     for k in a: np.testing.assert_array_equal(a[k], b[k], err_msg=k)
     drop = lambda d: pd.read_csv(tmp_path / d / "history.csv").drop(columns="seconds")
     pd.testing.assert_frame_equal(drop("whole"), drop("killed"))  # nothing of the history is lost
 
 @pytest.mark.parametrize("backend, net", [("tensorflow", "small_"), ("jax", "small_"), *[pytest.param(b, "", marks=pytest.mark.slow) for b in ("tensorflow", "jax")]])
-def test_cached_equals_uncached(tmp_path, backend, net):
+def test_cached_equals_uncached(train, tmp_path, backend, net):
     "Two stages, metadata branch, dropout in the head; float32 cache, one view. MobileNetV2 takes most of a minute to compile: a small network stands for it."
-    for kind in "cached", "uncached":
-        done = train(net + kind, tmp_path / kind, backend)
-        assert done.returncode == 0, done.stderr
-    a, b = (pd.read_csv(tmp_path / k / "history.csv") for k in ("cached", "uncached"))
+    done = train(f"{net}cached+{net}uncached", tmp_path, backend)
+    assert done.returncode == 0, done.said
+    cached, uncached = tmp_path / f"{net}cached", tmp_path / f"{net}uncached"
+    a, b = (pd.read_csv(k / "history.csv") for k in (cached, uncached))
     # measured spread of the losses: at most 5e-7 on both back ends; 1e-5 leaves room for other kernels
     np.testing.assert_allclose(a[["loss", "val_loss"]], b[["loss", "val_loss"]], atol=1e-5)
-    np.testing.assert_allclose(result(tmp_path / "cached")["probabilities"], result(tmp_path / "uncached")["probabilities"], atol=1e-4)
+    np.testing.assert_allclose(result(cached)["probabilities"], result(uncached)["probabilities"], atol=1e-4)
 
-def test_damaged_checkpoint_starts_anew(tmp_path):
-    train("scratch", tmp_path, "tensorflow", die_in_epoch=1)
+def test_damaged_checkpoint_starts_anew(train, tmp_path):
     (tmp_path / "stage1.ckpt.npz").write_bytes(b"half a file")
     done = train("scratch", tmp_path, "tensorflow")
-    assert done.returncode == 0 and "damaged" in done.stderr
+    assert done.returncode == 0 and "damaged" in done.said
     assert len(pd.read_csv(tmp_path / "history.csv").query("stage == 1")) >= 3
 
 def test_a_checkpoint_belongs_to_its_pictures_and_labels(tmp_path):
@@ -73,9 +76,10 @@ def test_prefix_notebook_on_jax():
 real = pytest.mark.skipif(not (os.environ.get("SKIN_NB_DATA") and os.environ.get("SKIN_NB_WEIGHTS")), reason="SKIN_NB_DATA and SKIN_NB_WEIGHTS name no real data and weights")
 
 @real
-def test_real_pictures_and_weights(tmp_path):
+def test_real_pictures_and_weights(processes, tmp_path):
     "600 real pictures, lesion-clean: frozen MobileNetV2 with its weights is well above an answer that ignores the picture."
-    script = f"""
+    script = tmp_path / "program.py"
+    script.write_text(f"""
 import os
 from skin_nb.evaluation import evaluate
 from skin_nb.experiment import load_data
@@ -92,7 +96,7 @@ recipe = Recipe("real", "MobileNetV2", 224, (Stage(20, 1e-3),))
 fit = fit_recipe(recipe, few, images, {str(tmp_path)!r}, os.environ["SKIN_NB_WEIGHTS"],
                  folder={str(tmp_path)!r}, verbose=0)
 print(evaluate(predictions_table(few, fit.probabilities, fit.rows), n_boot=0)["balanced_accuracy"])
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=dict(os.environ, TQDM_DISABLE="1", TF_CPP_MIN_LOG_LEVEL="3"))
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout.split()[-1]) > .35  # an answer that ignores the picture has .14
+""")
+    done = run_program(processes, tmp_path / "log.txt", "tensorflow", script)
+    assert done.returncode == 0, done.said
+    assert float(done.said.split()[-1]) > .35  # an answer that ignores the picture has .14

@@ -61,4 +61,8 @@ def main(kind, out, die_in_epoch, weights=""):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:])
+    kinds, out, *rest = sys.argv[1:]
+    for kind in kinds.split("+"):  # several: each into a folder of its name
+        place = Path(out, kind) if "+" in kinds else Path(out)
+        place.mkdir(parents=True, exist_ok=True)
+        main(kind, place, int(rest[0]), *rest[1:])
