@@ -356,7 +356,9 @@ def _mean_scores(trial, names):
     rows = pd.DataFrame(trial.rows)
     means = rows[names].astype(float).mean()
     name = f"{trial.recipe.name}, {trial.recipe.protocol}, {trial.split}"
-    return {"": name, "folds": len(rows), **means, "seconds": rows.seconds.sum()}
+    on_sample = trial.table.attrs.get("is_sample")
+    seconds = None if on_sample else rows.seconds.sum()
+    return {"": name, "folds": len(rows), **means, "seconds": seconds}
 
 def trial_table(
     trials: list,  # of Trial

@@ -18,6 +18,7 @@ from .cache import RowCache, fill, require_room
 from .core import DataError, Problem, cache_home, content_key
 from .engine import Engine, choose_engine, make_forward
 from .graph import dropout_rates, image_nodes, list_cuts
+from .terminal import in_notebook
 
 # %% ../nbs/21a_prefix_cache.ipynb #02429c0f
 import keras
@@ -189,7 +190,7 @@ def cache_features(
     dtype: str = "float16",  # on disk; "float32" makes cached and uncached training equal
     folder: str | Path | None = None,  # None: cache_home()/features
     batch: int = 32,  # images per forward pass
-    verbose: bool = True,  # say what it takes
+    verbose: bool = True,  # say what it takes; a notebook would store it, with the folder
     precision: str = "float32",  # of the multiplications, see choose_engine
 ) -> Source:
     "The output of a prefix for every row and view that is needed, computed at most once."
@@ -197,7 +198,7 @@ def cache_features(
     structure = prefix_key(prefix)
     shape = prefix.output_shape[1:]
     wanted = _rows_by_view(source, rows, only_first)
-    if verbose:
+    if verbose and not in_notebook():
         _announce(wanted, shape, dtype, folder)
     engine = choose_engine(precision, sum(map(len, wanted)))
     key = content_key(structure, str(engine))

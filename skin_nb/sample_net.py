@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from .backbones import build_backbone, find_weights
-from .batches import turn_pictures
+from .batches import fit_progress, turn_pictures
 from .core import replacing, set_seed
 from .sample import LOOKS, Lesion, canvas, draw_person, draw_settings, photograph
 from .sample import add_layers, in_threads, mottle
-from .terminal import bars
+from .terminal import bars, in_notebook
 
 # %% ../nbs/20c_sample_net.ipynb #08020897
 import keras
@@ -145,7 +145,10 @@ def pretrain_sample_net(
                   loss=dict(shown="binary_crossentropy", amounts="mse",
                             mask="binary_crossentropy", features=outside),
                   loss_weights=dict(shown=1., amounts=2., mask=.3, features=1.))
-    model.fit(batches, epochs=epochs, verbose=int(bars()) if verbose is None else verbose)
+    if verbose is None:
+        verbose = int(bars())
+    model.fit(batches, epochs=epochs, verbose=0 if in_notebook() else verbose,
+              callbacks=[fit_progress(verbose)])
     store_half(model.get_layer("relu_8").output, model, path)
     return model
 

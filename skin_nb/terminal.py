@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WAYS_OUT', 'LOG_EVERY', 'explain_os_error', 'add_common_options', 'explain', 'exit_code', 'notes_for_people', 'bars',
-           'Progress', 'tracked', 'read_progress', 'describe_progress']
+           'in_notebook', 'CellBars', 'Progress', 'tracked', 'read_progress', 'describe_progress']
 
 # %% ../nbs/00b_terminal.ipynb #a75ce6cc
 import argparse
@@ -142,19 +142,88 @@ def bars() -> bool:
     "Whether progress bars are wanted: `TQDM_DISABLE` is not set."
     return os.environ.get("TQDM_DISABLE", "0") in ("", "0")
 
+# %% ../nbs/00b_terminal.ipynb #8c772315
+def in_notebook() -> bool:
+    "Whether this runs in a Jupyter kernel, which stores what is printed."
+    return "ipykernel" in sys.modules
+
+class CellBars:
+    "A stream for the bars of a notebook's cell, which are taken away when they are done."
+    encoding = "utf-8"  # where tqdm looks whether it may draw blocks
+
+    def __init__(self,
+                 shell,  # of IPython, in a kernel
+                 ):
+        self._kernel = shell.kernel
+        self._known = None  # messages sent when the last bar was drawn, or the cell began
+        self._forget(alone=False)
+        shell.events.register("pre_run_cell", self._begin)
+
+    def _begin(self, info):
+        self._known = self._sent()
+        self._forget(alone=True)
+
+    def _forget(self, alone):
+        self._alone = alone  # the cell has shown nothing but bars
+        self._drawn = False
+        self._length = 0  # characters of the bar that stands there
+
+    def _sent(self):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return self._kernel.session.message_count
+
+    def _notice(self):
+        "See whether the cell has shown something since."
+        if self._sent() != self._known:
+            self._forget(alone=False)
+
+    def write(self, text):
+        self._notice()
+        line = text.strip()
+        back = "\b" * self._length
+        sys.stdout.write(back + " " * self._length + back + line)
+        self._length = len(line)
+        self._drawn = True
+        self._known = self._sent()
+
+    def flush(self):
+        sys.stdout.flush()
+
+    def take_away(self):
+        "Clear the cell, if bars have been all of it."
+        self._notice()
+        if self._drawn and self._alone:
+            from IPython.display import clear_output
+            clear_output()
+            self._begin(None)
+
+def _cell_bars():
+    "The stream for bars, in a kernel; else None."
+    if not in_notebook():
+        return None
+    from IPython import get_ipython
+    shell = get_ipython()
+    return CellBars(shell) if hasattr(shell, "kernel") else None
+
+_CELL = _cell_bars()
+
 # %% ../nbs/00b_terminal.ipynb #f57517a4
 LOG_EVERY = 30.  # seconds between lines in a log
 
-def _in_notebook():
-    return "ipykernel" in sys.modules
+def _is_captured():
+    "Whether a cell keeps what is printed for itself."
+    return type(sys.stdout).__module__ != "ipykernel.iostream"
 
 def _stream():
     "Where progress is shown; None where there is no such stream."
-    return sys.stdout if _in_notebook() else sys.stderr
+    if not in_notebook():
+        return sys.stderr
+    return sys.stdout if _CELL is None or _is_captured() else _CELL
 
 def _is_log(stream):
     "Whether a stream goes into a file or a pipe, where a bar would draw itself a thousand times."
-    return not stream.isatty() and not _in_notebook()
+    return not in_notebook() and not stream.isatty()
 
 def _write_note(path, state):
     "What `read_progress` reads; progress is no reason to fail."
@@ -191,7 +260,7 @@ class Progress:
 
     def __enter__(self):
         from tqdm import tqdm
-        passing = dict(leave=False, delay=1) if _in_notebook() else {}
+        passing = dict(leave=False, delay=2, position=0) if in_notebook() else {}
         self._bar = tqdm(total=self.total, desc=self.label, unit=self.unit, initial=self.initial,
                          disable=self._quiet or self._logs, unit_scale=self.unit == "B",
                          file=self._stream, **passing)
@@ -208,8 +277,19 @@ class Progress:
             self._logged = now
             print(describe_progress(self._state()), file=self._stream, flush=True)
 
+    def rename(self,
+               label: str,  # the stage that begins
+               said: str = "",  # what there is to say beside it, such as the loss
+               ):
+        "Go on under another label."
+        self.label = label
+        self._bar.set_description_str(label, refresh=False)
+        self._bar.set_postfix_str(said, refresh=False)
+
     def __exit__(self, *error):
         self._bar.close()
+        if self._stream is _CELL and _CELL:
+            _CELL.take_away()
         self._write()
 
     def _state(self):

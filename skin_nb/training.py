@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['ATTENTION_HEADS', 'KEY_WIDTH', 'SHORT_STEPS', 'build_model', 'build_head', 'set_trainable', 'two_columns',
            'class_numbers', 'make_loss', 'taught_loss', 'RocArea', 'LabelAccuracy', 'SeedByEpoch', 'write_checkpoint',
-           'read_checkpoint', 'restore_checkpoint', 'Checkpoint', 'StepSchedule', 'EpochNotes', 'fit_stage', 'Training',
-           'prepare', 'Part', 'select_part', 'train_part', 'train_stage', 'make_answer', 'predict_images', 'predict',
-           'Fit', 'recipe_weights', 'fit_recipe', 'save_model', 'load_model', 'model_side', 'check_probabilities',
+           'read_checkpoint', 'restore_checkpoint', 'Checkpoint', 'StepSchedule', 'fit_stage', 'Training', 'prepare',
+           'Part', 'select_part', 'train_part', 'train_stage', 'make_answer', 'predict_images', 'predict', 'Fit',
+           'recipe_weights', 'fit_recipe', 'save_model', 'load_model', 'model_side', 'check_probabilities',
            'predict_table', 'predict_folder_table']
 
 # %% ../nbs/21c_training.ipynb #a71ec127
@@ -26,7 +26,7 @@ import pandas as pd
 from .backbones import (
     RANDOM, Weights, build_backbone, calibrate_batch_norm, find_weights, h5_bytes, training_copy)
 from .balancing import Loss, class_shift, limit_rows, make_training_set, row_losses
-from .batches import Views, augmentation, follow_epoch, make_batches
+from .batches import Views, augmentation, fit_progress, follow_epoch, make_batches
 from .core import (
     DataError, MemoryPeak, Problem, content_key, replacing, require_file, set_seed)
 from .devices import on_devices
@@ -41,7 +41,7 @@ from .prefix import Source, cache_features, find_cut, image_source, images_key
 from .preparation import MetadataEncoder, encode_metadata, fit_metadata
 from .recipe import POLICIES, Recipe, Stage
 from .tasks import Task, task_of, task_from_dict, task_to_dict
-from .terminal import Progress, bars
+from .terminal import Progress, bars, in_notebook
 
 # %% ../nbs/21c_training.ipynb #02429c0f
 import keras
@@ -503,26 +503,6 @@ def _stage_callbacks(stage):
             "val_accuracy", factor=.5, patience=stage.plateau, min_lr=1e-7))
     return callbacks
 
-# %% ../nbs/21c_training.ipynb #2efbac18
-class EpochNotes(keras.callbacks.Callback):
-    "Note the epoch and its steps where `SKIN_NB_PROGRESS` says."
-
-    def on_epoch_begin(self, epoch, logs=None):
-        label = f"epoch {epoch + 1} of {self.params['epochs']}"
-        self.progress = Progress(self.params["steps"], label, "step", bar=False)
-        self.progress.__enter__()
-
-    def on_train_batch_end(self, batch, logs=None):
-        done = min(batch + 1, self.progress.total or batch + 1)  # several steps at a time
-        self.progress.update(done - self.progress.done)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.progress.__exit__()
-
-def _notes():
-    "The callbacks that tell a batch run how far an epoch is: one, or none."
-    return [EpochNotes()] if os.environ.get("SKIN_NB_PROGRESS") else []
-
 # %% ../nbs/21c_training.ipynb #fbbbc322
 def fit_stage(
     net: keras.Model,  # what trains
@@ -547,9 +527,9 @@ def fit_stage(
         print(f"going on from epoch {saver.first_epoch} of {stage.epochs}: {checkpoint}")
     batches.epoch = min(start, max(stage.epochs - 1, 0))
     net.fit(batches, epochs=stage.epochs, initial_epoch=start, validation_data=valid,
-            verbose=verbose, shuffle=False,
-            callbacks=[follow_epoch(batches), SeedByEpoch(recipe.seed), *_notes(), *callbacks,
-                       saver])
+            verbose=0 if in_notebook() else verbose, shuffle=False,
+            callbacks=[follow_epoch(batches), SeedByEpoch(recipe.seed), fit_progress(verbose),
+                       *callbacks, saver])
     if not (saver.found and saver.found["done"]):
         saver.save(stage.epochs - 1, done=True)
     return saver.history

@@ -10,7 +10,7 @@ from skin_nb.balancing import (
     published_columns, repeat_rows, resample_features, row_losses, row_weights, smote_as_published,
     smotenc_with_pictures, strategies_for)
 from skin_nb.balancing_study import (
-    STUDY_SCORES, fit_task, plot_study, pooled_predictions, study_intervals, study_scores, task_rows)
+    STUDY_SCORES, fit_task, list_left_out, plot_study, pooled_predictions, study_intervals, study_scores, task_rows)
 from skin_nb.core import DataError
 from skin_nb.heads import fit_head, fit_split, head_loss, head_probabilities, head_problem
 from skin_nb.preparation import split_by_image
@@ -357,14 +357,14 @@ def test_a_killed_task_leaves_nothing(parts, features, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_the_rows_do_not_allow_is_left_out(parts, features, tmp_path, capsys, monkeypatch):
+def test_what_the_rows_do_not_allow_is_left_out(parts, features, tmp_path, monkeypatch):
     def refuses(x, y, seed):
         neighbours_for(np.array([0, 1, 1]))
     monkeypatch.setitem(balancing.SAMPLERS, "refuses", refuses)
     few = dict(nothing=Strategy(), refuses=Strategy("refuses"))
     path = fit_task(parts, features, few, tmp_path / "0.npz", 8)
-    printed = capsys.readouterr().out
-    assert "refuses is left out" in printed and "one row of class 0" in printed
+    [line] = list_left_out([path])
+    assert line.startswith("refuses is left out: ") and "one row of class 0" in line
     assert list(pooled_predictions({(0, 0): path})[1]) == ["nothing"]
 
 

@@ -4,8 +4,10 @@ import re
 from configparser import ConfigParser
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
+import run_all
 import yaml
 from sidebar import make_sidebar, sidebar_contents
 from sklearn.metrics import log_loss as reference_loss
@@ -272,3 +274,77 @@ def test_results_go_into_the_project(path):
     assert re.search(r'^out = ""', tagged[0], re.M)
     code = "\n".join(source(c) for c in cells(path, "code"))
     assert f'out = out or notebook_folder("{path.stem}")' in code
+
+
+@each_notebook
+def test_nothing_that_passes_is_stored(path):
+    assert list(run_all.passing(nbformat.read(path, as_version=4))) == []
+
+
+@each_notebook
+def test_figures_have_one_format(path):
+    "Otherwise every way to run a notebook has a format of its own."
+    shown = [form for _, form, _ in run_all.answers(nbformat.read(path, as_version=4))]
+    figures = {form for form in shown if form.startswith("image/")}
+    code = "\n".join(source(c) for c in cells(path, "code"))
+    assert figures <= {"image/jpeg"}
+    assert not figures or code.count("set_matplotlib_formats(\"jpeg\"") == 1
+
+
+@each_notebook
+def test_tables_are_stored_as_jupyter_prints_them(path):
+    "A kernel shows twenty columns, other programs as many as fit: run it with Run All, or tests/run_all.py --write."
+    stored = run_all.answers(nbformat.read(path, as_version=4))
+    tables = [content for _, form, content in stored if form == "text/plain" and "\n" in content]
+    assert [table for table in tables if re.search(r" \.\.\. .*\n", table) and is_cut(table)] == []
+
+
+def is_cut(table):
+    "Whether a table of at most twenty columns lacks some."
+    shape = re.search(r"\[\d+ rows x (\d+) columns\]$", table)
+    return shape is not None and int(shape[1]) <= 20
+
+
+def notebook_of(*sources):
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+
+
+SLEEP = "for _ in tracked(range(5), 'steps', 5): time.sleep(.6)"
+
+
+def test_bars_are_taken_away(tmp_path):
+    "In a kernel, whatever stands beside them; alone they leave nothing."
+    path = tmp_path / "bars.ipynb"
+    nbformat.write(notebook_of("import time\nfrom skin_nb.terminal import tracked", f"{SLEEP}\n'done'",
+                               f"print('before')\n{SLEEP}"), path)
+    cells = run_all.run_in_kernel(path, dict(TQDM_DISABLE="")).cells
+    assert [output.data["text/plain"] for output in cells[1].outputs] == ["'done'"]
+    assert [output.text for output in cells[2].outputs] == ["before\n"]
+
+
+def answering(text, name="stdout"):
+    nb = notebook_of("1")
+    nb.cells[0].outputs = [nbformat.v4.new_output("stream", name=name, text=text)]
+    return nb
+
+
+@pytest.mark.parametrize("text, name, exact, fault", [
+    ("took 12 s\n", "stdout", False, None), ("took 12 s\n", "stdout", True, "another"),
+    ("took 11 hours\n", "stdout", False, "another"), ("took 11 s\n", "stderr", False, "red"),
+    ("50%|█████ |\n", "stdout", False, "bar"), ("in /tmp/tmpab3d_f9g\n", "stdout", False, "folder")])
+def test_changes_are_found(text, name, exact, fault):
+    found = list(run_all.changes(answering("took 11 s\n"), answering(text, name), exact))
+    assert bool(found) == bool(fault) and (not fault or fault in found[0])
+
+
+RUN_ALL = ("00b_terminal", "21c_training", "24a_experiments", "28_predict", "28a_model_card", "29_report",
+           "30a_sample_net")  # what trains, draws and reports; python tests/run_all.py runs the others
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUN_ALL)
+def test_run_all_changes_nothing(name):
+    "Numbers may: they are those of a processor. What is there, and what it says, may not."
+    path = NBS / f"{name}.ipynb"
+    ran = run_all.run_in_kernel(path, dict(TQDM_DISABLE=""))
+    assert list(run_all.changes(nbformat.read(path, as_version=4), ran)) == []
