@@ -16,7 +16,7 @@ from .distillation import soft_targets
 from .ensembles import headline, log_loss
 from .evaluation import split_arrays
 from .predictions import predictions_table
-from .recipe import Recipe
+from .recipe import Cache, Recipe
 from .recipes.efficientnet_b4 import FINE_TUNED, TOP
 from .tasks import task_of
 from .training import fit_recipe, predict_images
@@ -24,7 +24,7 @@ from .training import fit_recipe, predict_images
 # %% ../nbs/54b_taught_networks.ipynb #e3218052
 STUDENT = replace(FINE_TUNED, name="efficientnet_b0_student", backbone="EfficientNetB0",
                   stages=(replace(TOP, unfreeze="block4c_add", learning_rate=5e-4),),
-                  views=Views(4))
+                  views=Views(4), cache=Cache(precision="bfloat16"))
 
 # %% ../nbs/54b_taught_networks.ipynb #371ee8fa
 def fit_part(
