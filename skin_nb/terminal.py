@@ -145,7 +145,10 @@ def bars() -> bool:
 # %% ../nbs/00b_terminal.ipynb #8c772315
 def in_notebook() -> bool:
     "Whether this runs in a Jupyter kernel, which stores what is printed."
-    return "ipykernel" in sys.modules
+    if "ipykernel" not in sys.modules:
+        return False
+    from IPython import get_ipython
+    return hasattr(get_ipython(), "kernel")  # not where a program has only imported it
 
 class CellBars:
     "A stream for the bars of a notebook's cell, which are taken away when they are done."
@@ -203,8 +206,7 @@ def _cell_bars():
     if not in_notebook():
         return None
     from IPython import get_ipython
-    shell = get_ipython()
-    return CellBars(shell) if hasattr(shell, "kernel") else None
+    return CellBars(get_ipython())
 
 _CELL = _cell_bars()
 

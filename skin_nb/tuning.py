@@ -204,9 +204,13 @@ def open_study(
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     name = f"{base.name} {content_key(repr(base), repr(space), key)}"
     pruner = optuna.pruners.MedianPruner(n_startup_trials=10)
-    with FileLock(f"{path}.lock"):  # one process makes the tables
+    with _alone(path):  # one process makes the tables
         return optuna.create_study(storage=_storage(path), study_name=name, pruner=pruner,
                                    direction="maximize", load_if_exists=True)
+
+def _alone(path):
+    "A lock that the processes of a study hold one at a time."
+    return FileLock(f"{path}.lock")
 
 def _storage(path):
     "An SQLite file in which transactions wait for each other, a minute at most."
@@ -312,11 +316,13 @@ def run_study(
     study = open_study(path, base, space, key)
     ends = time.monotonic() + 60 * (minutes or np.inf)
     with _only_worker(path, worker):
-        _bury(study, worker)
+        with _alone(path):  # a trial that others have just begun has its worker by now
+            _bury(study, worker)
         if worker == 0 and trials:
             _begin_with(study, first)
         for _ in _until(study, trials, ends):
-            trial = _propose(study, space, seed, worker)
+            with _alone(path):
+                trial = _propose(study, space, seed, worker)
             _run_trial(trial, score, tuned_recipe(base, trial.params, space), folds)
     return study_table(study)
 

@@ -46,7 +46,7 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(base, changes, small, tmp_
         if epoch == 2:
             raise _Killed
 
-    monkeypatch.setattr(training, "_notes", lambda: [keras.callbacks.LambdaCallback(on_epoch_begin=kill)])
+    monkeypatch.setattr(training, "fit_progress", lambda verbose: keras.callbacks.LambdaCallback(on_epoch_begin=kill))
     with pytest.raises(_Killed):
         fit_recipe(recipe, *small, tmp_path / "killed", folder=tmp_path / "cache", verbose=0)
     monkeypatch.undo()
