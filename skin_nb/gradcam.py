@@ -122,6 +122,7 @@ def _stencilled(picture, maps):
     mean = picture.mean((0, 1))
     return mean + _stencils(maps, picture.shape[:2]) * (picture - mean)
 
+# %% ../nbs/23_gradcam.ipynb #a45a9b1b
 _STENCILS = 64  # that are looked through at once
 
 def _seeing(whole, engine):

@@ -142,14 +142,20 @@ def bars() -> bool:
     "Whether progress bars are wanted: `TQDM_DISABLE` is not set."
     return os.environ.get("TQDM_DISABLE", "0") in ("", "0")
 
-# %% ../nbs/00b_terminal.ipynb #8c772315
+# %% ../nbs/00b_terminal.ipynb #016b45e9
+def _kernel_shell():
+    "The shell of the Jupyter kernel in which this runs, or None."
+    if "ipykernel" not in sys.modules:
+        return None
+    from IPython import get_ipython
+    shell = get_ipython()
+    return shell if hasattr(shell, "kernel") else None
+
 def in_notebook() -> bool:
     "Whether this runs in a Jupyter kernel, which stores what is printed."
-    if "ipykernel" not in sys.modules:
-        return False
-    from IPython import get_ipython
-    return hasattr(get_ipython(), "kernel")  # not where a program has only imported it
+    return _kernel_shell() is not None
 
+# %% ../nbs/00b_terminal.ipynb #8c772315
 class CellBars:
     "A stream for the bars of a notebook's cell, which are taken away when they are done."
     encoding = "utf-8"  # where tqdm looks whether it may draw blocks
@@ -201,14 +207,8 @@ class CellBars:
             clear_output()
             self._begin(None)
 
-def _cell_bars():
-    "The stream for bars, in a kernel; else None."
-    if not in_notebook():
-        return None
-    from IPython import get_ipython
-    return CellBars(get_ipython())
-
-_CELL = _cell_bars()
+_SHELL = _kernel_shell()
+_CELL = CellBars(_SHELL) if _SHELL else None  # the stream for bars, in a kernel
 
 # %% ../nbs/00b_terminal.ipynb #f57517a4
 LOG_EVERY = 30.  # seconds between lines in a log

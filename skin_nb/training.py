@@ -295,6 +295,7 @@ class RocArea(keras.metrics.Metric):
         below = ops.cumsum(negative) - negative / 2
         return ops.sum(positive * below) / (ops.sum(positive) * ops.sum(negative))
 
+# %% ../nbs/21c_training.ipynb #b701b412
 class LabelAccuracy(keras.metrics.MeanMetricWrapper):
     "How often a network agrees with the labels, whatever stands beside them."
 
@@ -853,6 +854,7 @@ def _forward(model, batch, pictures):
     run, _ = make_forward(model, choose_engine(pictures=pictures), batch)
     return lambda images, metadata: run(images)
 
+# %% ../nbs/21c_training.ipynb #1646cc1a
 def predict_images(
     model: keras.Model,  # whole
     images: np.ndarray,  # (N, size, size, 3) uint8
@@ -936,6 +938,7 @@ def _taught(training, teacher, rows):
     key = content_key(training.key, teacher.p, teacher.share, teacher.temperature)
     return replace(training, teacher=teacher, taught=rows, key=key)
 
+# %% ../nbs/21c_training.ipynb #90356974
 def fit_recipe(
     recipe: Recipe,  # with one stage at least
     table: pd.DataFrame,  # with its task and a split: train, valid or test
