@@ -101,6 +101,7 @@ class RowCache:
             _write_rows(self, rows, values)
         self.crc[rows] = [checksum(value) for value in values]
 
+# %% ../nbs/02_row_cache.ipynb #1cab3bd1
 def _write_rows(cache, rows, values):
     "Write into the file, not through the map: there a full disk would be a bus error."
     with open(cache.path, "r+b") as file:
@@ -182,19 +183,6 @@ def require_room(
         require_space(caches[0].path.parent, needed, f"Free some, or {OTHER_CACHE}.")
 
 # %% ../nbs/02_row_cache.ipynb #55103aad
-def _read_ahead(read, blocks):
-    "What `read` gives for each block, in order; one is read while another is in use."
-    if read is None or not blocks:
-        yield from blocks
-        return
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(read, blocks[0])
-        for block in blocks[1:]:
-            found = coming.result()
-            coming = reader.submit(read, block)
-            yield found
-        yield coming.result()
-
 def fill(
     cache: RowCache,
     compute,  # function: row numbers (n,) -> values (n, …)
@@ -216,3 +204,17 @@ def fill(
             cache.rows.flush()
             cache.crc.flush()
     return len(todo)
+
+# %% ../nbs/02_row_cache.ipynb #52b39bb1
+def _read_ahead(read, blocks):
+    "What `read` gives for each block, in order; one is read while another is in use."
+    if read is None or not blocks:
+        yield from blocks
+        return
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read, blocks[0])
+        for block in blocks[1:]:
+            found = coming.result()
+            coming = reader.submit(read, block)
+            yield found
+        yield coming.result()

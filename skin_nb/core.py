@@ -188,7 +188,7 @@ def require_file(
 
 # %% ../nbs/00_core.ipynb #65eb8ceb
 def require_space(
-    folder: str | Path,  # or a folder that will be made
+    folder: str | Path,  # where the bytes will go; need not be there yet
     needed: float,  # bytes
     fix: str,  # what the user can do
 ):
@@ -201,6 +201,15 @@ def require_space(
                                 f"{needed / 1e9:.2f} GB", fix))
 
 # %% ../nbs/00_core.ipynb #19aea216
+def content_key(
+    *parts,  # strings, numbers, None, lists, dicts, dataclasses, bytes, arrays
+) -> str:  # 16 hexadecimal digits
+    "A short key that depends on the content of `parts` and on nothing else."
+    h = hashlib.blake2b(digest_size=8)
+    _feed(h, parts)
+    return h.hexdigest()
+
+# %% ../nbs/00_core.ipynb #92b074db
 def _feed(h, part):
     "Feed one part to a hash, its type with it, so that 1 and \"1\" differ."
     if isinstance(part, (bytes, memoryview)):
@@ -227,14 +236,6 @@ def _as_plain(part):
     if isinstance(part, Path):
         return str(part)
     raise TypeError(f"content_key can't digest {type(part).__name__}")
-
-def content_key(
-    *parts,  # strings, numbers, None, lists, dicts, dataclasses, bytes, arrays
-) -> str:  # 16 hexadecimal digits
-    "A short key that depends on the content of `parts` and on nothing else."
-    h = hashlib.blake2b(digest_size=8)
-    _feed(h, parts)
-    return h.hexdigest()
 
 # %% ../nbs/00_core.ipynb #ca1c3afc
 def file_stamp(
@@ -289,7 +290,7 @@ def weights_names(
 
 # %% ../nbs/00_core.ipynb #bbcf398d
 def weights_file(
-    network: str,
+    network: str,  # such as "ResNet50V2"
     folder: Path,
 ) -> Path | None:  # None: there is none
     "The best weights file of a network in a folder: a Lite version only where there is no other."
@@ -303,8 +304,8 @@ def _lite_last(file):
 
 # %% ../nbs/00_core.ipynb #8c5d6076
 def read_weights_name(
-    network: str,
-    path: Path,
+    network: str,  # such as "ResNet50V2"
+    path: Path,  # its name counts, the file isn't opened
 ) -> tuple | None:  # (Lite, whole network, layer it reaches to), None where it says nothing
     "What the name of a weights file says; None for a name that isn't one of this network."
     pattern = rf"{network}(_lite)?_(notop)?_?(?:to_(\w+))?\.weights\.h5"
@@ -459,6 +460,7 @@ def anonymous_mb() -> float:  # MiB
     unit = 1 << 20 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
+# %% ../nbs/00_core.ipynb #121f02fd
 class MemoryPeak:
     "Samples this process's anonymous memory in a thread; `mb` is the highest value, in MiB."
     def __init__(self,

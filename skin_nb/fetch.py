@@ -134,6 +134,7 @@ class _Final(DataError):
 def _unreachable(url, error):
     return _failure(url, f"no answer ({error})", "the file", _GO_ON)
 
+# %% ../nbs/10a_fetch.ipynb #7d2f16da
 class _Pace:
     "Watches how fast bytes arrive."
     def __init__(self, url):
@@ -176,6 +177,7 @@ def _in_time(url, work):
         raise error
     return answer
 
+# %% ../nbs/10a_fetch.ipynb #31451c1e
 def _ask(method, url, headers=None):
     "The answer to a request, its body not yet read; a `DataError` where there is none."
     import requests
@@ -453,6 +455,7 @@ def download(
     _check_or_delete(file, Path(path))
     return Path(path)
 
+# %% ../nbs/10a_fetch.ipynb #6eb08bee
 def _changed(file):
     fix = "Run the command again. If it stays, the file has changed at its source."
     return _failure(file.url, "a file with another checksum", f"md5 {file.md5}", fix)
@@ -570,15 +573,6 @@ def _bad_archive(archive, found):
                    "Run the command again; if it stays, tell the archive's source.")
 
 # %% ../nbs/10a_fetch.ipynb #b189e62e
-_DAMAGE = (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError,
-           RuntimeError, ValueError, OverflowError, IndexError, struct.error, MemoryError)
-
-def _is_damage(error):
-    "Whether an error comes from an archive's bytes, not from the disk."
-    if isinstance(error, OSError):  # of bz2, or of a seek to before the beginning
-        return error.filename is None and error.errno in (None, errno.EINVAL)
-    return isinstance(error, _DAMAGE) and not isinstance(error, DataError)
-
 def unpack(
     archive: str | Path,  # zip
     target: Path,  # folder to make
@@ -602,6 +596,16 @@ def unpack(
             raise
         found = f"no archive, or a damaged one ({e or type(e).__name__})"
         raise DataError(_bad_archive(archive, found)) from None
+
+# %% ../nbs/10a_fetch.ipynb #17af960f
+_DAMAGE = (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError,
+           RuntimeError, ValueError, OverflowError, IndexError, struct.error, MemoryError)
+
+def _is_damage(error):
+    "Whether an error comes from an archive's bytes, not from the disk."
+    if isinstance(error, OSError):  # of bz2, or of a seek to before the beginning
+        return error.filename is None and error.errno in (None, errno.EINVAL)
+    return isinstance(error, _DAMAGE) and not isinstance(error, DataError)
 
 # %% ../nbs/10a_fetch.ipynb #7909afc1
 def _wanted(archive, members, own_name):
@@ -663,6 +667,7 @@ def _target(file, out):
     name = file.name.removesuffix(".zip")
     return out / file.folder / name
 
+# %% ../nbs/10a_fetch.ipynb #a0a4d645
 @contextlib.contextmanager
 def _alone(out):
     "Hold a folder's downloads; the folder for them is deleted at the end, if all went well."
@@ -814,6 +819,7 @@ def _fetch_and_check(args):
     parts = _PARTS if args.name == "isic2018" else [""]
     return _check([out / part for part in parts])
 
+# %% ../nbs/10a_fetch.ipynb #309a5757
 def _fetch_all(args, out):
     if args.name == "isic2018":
         files = isic_files(args.server or ISIC)
@@ -852,6 +858,7 @@ def _check_out(name, out):
         raise _failure(out, f"a folder with other things in it, such as {others[0]}",
                        f"a new folder, or one with {name} in it", fix)
 
+# %% ../nbs/10a_fetch.ipynb #322ad384
 def _read_stamp(path, name):
     "What was fetched: name of a file -> facts."
     notes = read_json(require_file(path, "a note of what was fetched", "Delete it."))

@@ -226,6 +226,7 @@ def look_through(
     contents.problems = _joined(contents.problems)
     return contents
 
+# %% ../nbs/02c_folders.ipynb #22f51b59
 def _put_masks_aside(contents):
     "A picture that is named after another one as its mask is none."
     places = {p.place for p in contents.pictures}
@@ -315,6 +316,7 @@ class _Index:
                 return _closest(parts, found)
         return []
 
+# %% ../nbs/02c_folders.ipynb #6a4bedca
 def _closest(parts, pictures):
     "Those of the pictures whose folders have most in common with the parts of a path."
     if len(pictures) == 1:
@@ -411,6 +413,7 @@ def match_pictures(
     paths = [f[0].path if f else None for f in found]
     return Matches(_ids(parts), paths, _unlike(several), rest, list(copies.values()))
 
+# %% ../nbs/02c_folders.ipynb #f3c1b273
 def _ids(parts):
     "Bare names, or paths, or paths with endings where only these tell the rows apart."
     bare = list(map(_bare, parts))

@@ -244,6 +244,7 @@ def load_class_folders(
         raise DataError(*problems)
     return note_source(with_task(table, _folder_task(table.dx)), contents), problems
 
+# %% ../nbs/02d_own_data.ipynb #c5d40c50
 def _note_unread(folder, classes, contents):
     "Note empty folders and tables that nobody reads where folders tell the classes."
     tables = [os.path.relpath(file, folder) for file in candidate_tables(folder)
@@ -318,6 +319,7 @@ def _check_mapping(file, mapping):
     for key in ("classes", "sexes"):
         _check_words(file, key, mapping.get(key, {}))
 
+# %% ../nbs/02d_own_data.ipynb #a2574df5
 def _check_words(file, key, words):
     "A `DataError` where words that count as one have two meanings."
     seen = {}
@@ -348,6 +350,7 @@ def _own_table_file(folder, mapping):
                "a file in this folder or below it", "Copy the table into the folder.")
     return str(require_file(file, f"the table that {MAPPING} names", f"Correct {MAPPING}."))
 
+# %% ../nbs/02d_own_data.ipynb #29deb74d
 def has_mapping(
     folder: str | Path,
 ) -> bool:
@@ -359,6 +362,7 @@ def _mapping_file(folder):
     names = [e.name for e in list_folder(folder) if e.name.lower() == MAPPING]
     return Path(folder) / (names[0] if names else MAPPING)
 
+# %% ../nbs/02d_own_data.ipynb #81fdeab0
 def _once(pairs):
     "A JSON object; a key that comes twice is an error."
     names = [key for key, _ in pairs]
@@ -367,7 +371,6 @@ def _once(pairs):
         raise ValueError(f"the key {', '.join(twice)} twice")
     return dict(pairs)
 
-# %% ../nbs/02d_own_data.ipynb #81fdeab0
 def read_mapping(
     folder: str | Path,
 ) -> tuple:  # (dict, path of the table)
@@ -452,7 +455,7 @@ def left_out_rows(
 # %% ../nbs/02d_own_data.ipynb #3a2e5bbd
 def fill_lesions(
     table: pd.DataFrame,
-    aloud: bool = True,
+    aloud: bool = True,  # warn of them
 ) -> pd.DataFrame:
     "The table in which pictures without a lesion_id are lesions of their own, with a warning."
     lone = table.lesion_id == ""
@@ -587,6 +590,7 @@ def _tell_task(file, mapping, table, problems):
         more = [p for p in error.problems if not (problems and p.file.startswith("task "))]
         raise DataError(*problems, *more) from None
 
+# %% ../nbs/02d_own_data.ipynb #b6e4e021
 def _named_elsewhere(folder, file, cells, column, rest, contents):
     "Pictures without a row, those taken off that another table or column names."
     if not rest:
@@ -662,6 +666,7 @@ def _may_name(file, contents, most=1_000_000):
         words = re.split(_MARKS, f.read(most).decode("utf-8", "replace"))
     return bool({re.split(_MARKS, p.stem)[0] for p in contents.pictures} & set(words))
 
+# %% ../nbs/02d_own_data.ipynb #05bc01cf
 def _best_table(folder, contents):
     "The table below a folder that names the most pictures: its path, its cells, its column."
     best, most = None, 0

@@ -247,6 +247,7 @@ def _decode(path, at_least):
             im.load()
             return upright_rgb(im, _reduction(im.size, at_least))
 
+# %% ../nbs/02a_pictures.ipynb #d944a3fe
 def _explain(path, error):
     "The `DataError` for what Pillow stumbled over."
     if isinstance(error, Image.DecompressionBombError):

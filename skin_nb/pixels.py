@@ -49,6 +49,7 @@ def _mask_folders(table):
         near.update(list(path.parents)[:3])
     return [f for home in sorted(near) for f in home.glob("*[sS]egmentation*") if f.is_dir()]
 
+# %% ../nbs/10b_image_statistics.ipynb #f83068ce
 def read_masks(
     table: pd.DataFrame,  # image_id, path
     size: int,  # side of the square in pixels
@@ -254,21 +255,6 @@ def perceptual_hashes(
 # %% ../nbs/10b_image_statistics.ipynb #9d2c4bef
 PAIR_COLUMNS = ["image_a", "image_b", "lesion_a", "lesion_b", "bits"]
 
-def _agreeing_rows(table, agree):
-    "Positions of the rows that say the same in some columns, group by group."
-    if not agree:
-        return [np.arange(len(table))]
-    number = table.groupby(list(agree), dropna=False).ngroup().to_numpy()
-    return pd.Series(number).groupby(number).indices.values()
-
-def _near_pairs(rows, hashes, lesion, max_bits):
-    "Pairs (i, j, bits) of some rows whose hashes are near and whose lesions differ."
-    for k, i in enumerate(rows):
-        others = rows[k + 1:]
-        bits = np.bitwise_count(hashes[others] ^ hashes[i])
-        for at in np.flatnonzero((bits <= max_bits) & (lesion[others] != lesion[i])):
-            yield i, others[at], int(bits[at])
-
 def near_duplicates(
     hashes: np.ndarray,  # uint64 (N,), from perceptual_hashes
     table: pd.DataFrame,  # image_id, lesion_id and the columns of agree; same rows
@@ -284,6 +270,22 @@ def near_duplicates(
             pairs.append((image[i], image[j], lesion[i], lesion[j], bits))
     return pd.DataFrame(pairs, columns=PAIR_COLUMNS).sort_values(
         ["bits", "image_a", "image_b"], ignore_index=True)
+
+# %% ../nbs/10b_image_statistics.ipynb #8545abef
+def _agreeing_rows(table, agree):
+    "Positions of the rows that say the same in some columns, group by group."
+    if not agree:
+        return [np.arange(len(table))]
+    number = table.groupby(list(agree), dropna=False).ngroup().to_numpy()
+    return pd.Series(number).groupby(number).indices.values()
+
+def _near_pairs(rows, hashes, lesion, max_bits):
+    "Pairs (i, j, bits) of some rows whose hashes are near and whose lesions differ."
+    for k, i in enumerate(rows):
+        others = rows[k + 1:]
+        bits = np.bitwise_count(hashes[others] ^ hashes[i])
+        for at in np.flatnonzero((bits <= max_bits) & (lesion[others] != lesion[i])):
+            yield i, others[at], int(bits[at])
 
 # %% ../nbs/10b_image_statistics.ipynb #8ac82fa6
 def _spectra(images):

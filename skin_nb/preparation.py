@@ -24,7 +24,7 @@ def split_by_image(
     table: pd.DataFrame,  # dx; in the published order
     seed: int = 42,
 ) -> pd.DataFrame:  # a copy with split and fold (0)
-    "The published split: 80/20 stratified by class; a tenth of the 80 validates."
+    "The published split: 80/20 stratified; a tenth of the 80 validates. Small classes are refused."
     from sklearn.model_selection import train_test_split
     _check_filled(table, "dx")
     _check_enough(table.dx.value_counts(), 5, "images")
@@ -38,6 +38,7 @@ def split_by_image(
     split[valid] = "valid"
     return table.assign(split=split, fold=0)
 
+# %% ../nbs/11_data_preparation.ipynb #488d0280
 def _check_filled(table, *columns):
     "A `DataError` for a table without rows, or with gaps in columns that a split needs."
     if not len(table):
@@ -116,6 +117,7 @@ def _deal(images, classes, groups, n, seed):
             part[rows[at]] = k
     return part
 
+# %% ../nbs/11_data_preparation.ipynb #ea2185c7
 def _group_words(table):
     "What must not cross a split, in a word: lesions or patients."
     return group_of(table).removesuffix("_id") + "s"
@@ -283,23 +285,6 @@ def split_report(
 # %% ../nbs/11_data_preparation.ipynb #202acdbb
 PART_COLOURS = {"train": "#56B4E9", "valid": "#E69F00", "test": "#0072B2"}
 
-def _split_title(table):
-    what = _group_words(table)
-    shared = lesions_shared(table)
-    if not shared:
-        return f"No {what[:-1]} is in more than one part"
-    total = table[group_of(table)].nunique()
-    return f"{shared:,} of {total:,} {what} are in more than one part (hatched)"
-
-def _draw_part(ax, part, left, images, leaking, total):
-    "One part's stretch of every class's bar, hatched as far as its lesions leak."
-    bars = ax.barh(images.index, images / total, left=left, color=PART_COLOURS[part], label=part)
-    ax.barh(images.index, leaking / total, left=left, color="none", hatch="////",
-            edgecolor="white", lw=0)
-    ax.bar_label(bars, [f"{n:,}" for n in images], label_type="center", fontsize=8,
-                 color="white" if part == "test" else "black",
-                 bbox=dict(facecolor=PART_COLOURS[part], edgecolor="none", pad=2))
-
 def plot_split(
     table: pd.DataFrame,  # dx, split, and lesion_id or what its task says must not cross
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -323,6 +308,24 @@ def plot_split(
 
 def _count(rows, classes):
     return rows.dx.value_counts().reindex(list(classes), fill_value=0)
+
+# %% ../nbs/11_data_preparation.ipynb #67cfaf57
+def _split_title(table):
+    what = _group_words(table)
+    shared = lesions_shared(table)
+    if not shared:
+        return f"No {what[:-1]} is in more than one part"
+    total = table[group_of(table)].nunique()
+    return f"{shared:,} of {total:,} {what} are in more than one part (hatched)"
+
+def _draw_part(ax, part, left, images, leaking, total):
+    "One part's stretch of every class's bar, hatched as far as its lesions leak."
+    bars = ax.barh(images.index, images / total, left=left, color=PART_COLOURS[part], label=part)
+    ax.barh(images.index, leaking / total, left=left, color="none", hatch="////",
+            edgecolor="white", lw=0)
+    ax.bar_label(bars, [f"{n:,}" for n in images], label_type="center", fontsize=8,
+                 color="white" if part == "test" else "black",
+                 bbox=dict(facecolor=PART_COLOURS[part], edgecolor="none", pad=2))
 
 # %% ../nbs/11_data_preparation.ipynb #5562668f
 FILLINGS = {
@@ -383,6 +386,10 @@ def _pipeline(ages, fills, values):
     words = [_one_hot_column(c, fills[c], values[c]) for c in WORDS]
     return ColumnTransformer([("age", scale_age, ["age"]), *words])
 
+def _constant(value):
+    return dict(strategy="constant", fill_value=value)
+
+# %% ../nbs/11_data_preparation.ipynb #3e03b4a9
 def _fit_pipeline(cells, filling):
     "The pipeline that `filling` asks for, fitted."
     fills = {}
@@ -431,9 +438,6 @@ class MetadataEncoder:
         scaler.mean_ = np.array([self.age_mean])
         scaler.scale_ = np.array([self.age_std])
         return built
-
-def _constant(value):
-    return dict(strategy="constant", fill_value=value)
 
 # %% ../nbs/11_data_preparation.ipynb #f7d6b1f6
 def _fill_sites(cells, labels, sites):

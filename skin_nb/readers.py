@@ -51,6 +51,7 @@ def _is_ham10000_table(path):
         return False
     return name != TABLE_NAMES[-1] or has_columns(header_of(path), *TABLE_COLUMNS)
 
+# %% ../nbs/03_readers.ipynb #767a6f6b
 def _training_tables(folder):
     "The metadata files of HAM10000 in a folder; without one, tables that have its columns."
     named = [e.path for e in files_in(folder) if _is_ham10000_table(e.path)]
@@ -283,6 +284,7 @@ def _read_truth(file, names):
                          f"one 1 and {zeros} 0", fix)
     return table, problems
 
+# %% ../nbs/03_readers.ipynb #07388be4
 def _load_isic2018(folder, part=None):
     "A part of ISIC 2018 task 3, and what is wrong with it."
     files = _isic2018_truths(folder)
@@ -298,7 +300,7 @@ def _load_isic2018(folder, part=None):
     table = table.assign(**NOTHING_KNOWN).assign(lesion_id=lesion_id, dx_type=dx_type)
     rest = _set_aside(contents, matches.rest, part, others)
     problems += check_image_ids(file, table) + contents.problems + matches.unlike
-    problems += join_pictures(file, table, rest, contents) 
+    problems += join_pictures(file, table, rest, contents)
     problems += _check_groupings(folder, part, list(table.image_id))
     return note_source(with_task(fill_lesions(table), HAM10000), contents, file, part), problems
 
@@ -437,6 +439,7 @@ def _without_part(load):
         return load(folder)
     return load_whole
 
+# %% ../nbs/03_readers.ipynb #07a00431
 LAYOUTS = {layout.name: layout for layout in (
     Layout("own_table", f"a table with a {MAPPING} beside it", has_mapping,
            _without_part(load_own_table), parts=False),
@@ -479,6 +482,7 @@ def find_layout(
                f"Choose with --layout, such as --layout {names[-1]}, or move one of the two away.")
     return found[0]
 
+# %% ../nbs/03_readers.ipynb #554d4ee3
 def _asked_layout(folder, name):
     name = name.lower()
     if name not in LAYOUTS:
@@ -504,6 +508,7 @@ def _unknown_layout(folder):
     found, fix = _guess(folder)
     return Problem(str(folder), None, found, KNOWN_LAYOUTS, fix)
 
+# %% ../nbs/03_readers.ipynb #651e7aac
 def _guess(folder):
     headers = {f: header_of(f) for f in candidate_tables(folder)}
     pixels = [f for f, header in headers.items() if has_columns(header, "pixel0000")]
@@ -649,6 +654,7 @@ def _try_pictures(table):
             progress.update()
     return problems
 
+# %% ../nbs/03_readers.ipynb #2614bc2e
 def _joined_pictures(problems, pictures):
     "The problems of pictures; what half of them have, or fifty, is said once."
     kinds = {}

@@ -49,6 +49,7 @@ def noise(
     coarse = rng.standard_normal((cells + 2, across + 2), dtype=np.float32)
     return _weights(shape[0], cells) @ coarse @ _weights(shape[1], across).T
 
+# %% ../nbs/01_sample.ipynb #d059c110
 def _add_noise(rng, shape, strengths, base=0):
     "Noise of several widths on top of a base; `strengths` says how much, by number of cells."
     for cells, strength in strengths.items():
@@ -208,6 +209,7 @@ def _along(x, y, turn, k=1):
     down = float(k * np.sin(turn))
     return x * right + y * down
 
+# %% ../nbs/01_sample.ipynb #46986671
 def network(c, rng, period=.16, bent=.3, amount=.8, patchy=.2, low=0., high=1.):
     "Pigment network: brown lines around paler holes; `patchy` 0 is even, 1 comes and goes."
     mesh = honeycomb(c, rng, period, bent)
@@ -361,6 +363,7 @@ def scale(c, rng, amount=.5, share=.3):
     covered = step(flakes / 1.4, 1.6 - 2.2 * share, 2.6 - 2.2 * share)
     return {"white": amount * covered * c.inside}
 
+# %% ../nbs/01_sample.ipynb #947bc8cf
 def patch(c, rng, size=.5, amount=.35):
     "Central white patch: scar-like, fading into the ground with pale strands."
     distance = _add_noise(rng, c.r.shape, {9: .16, 30: .06}, base=c.r)
@@ -498,7 +501,7 @@ def grow_lesion(
     side: int = 216,  # pixels of the canvas
     look: Look | None = None,  # what it looks like; None: as its class does
 ) -> Lesion:
-    "A new lesion of class `dx`."
+    "A new lesion of class `dx`; a `DataError` for a class that isn't one."
     look = look or _find_look(dx)
     person = person or draw_person(rng)
     shape = draw_settings(rng, dict(uneven=look.uneven, jagged=look.jagged, edge=look.edge))
@@ -514,12 +517,6 @@ def grow_lesion(
     return Lesion(dx, layers.clip(0, 3.2), c.inside, person)
 
 # %% ../nbs/01_sample.ipynb #c9661289
-def _find_look(dx):
-    if dx not in LOOKS:
-        known = "one of " + ", ".join(LOOKS)
-        raise DataError(Problem("draw", None, repr(dx), known, "Choose one of these."))
-    return LOOKS[dx]
-
 def draw_settings(
     rng: np.random.Generator,
     settings: dict,  # name -> number, or a pair that is a range
@@ -534,6 +531,13 @@ def _draw_number(rng, value):
         return int(rng.integers(*value, endpoint=True))
     return rng.uniform(*value)
 
+def _find_look(dx):
+    if dx not in LOOKS:
+        known = "one of " + ", ".join(LOOKS)
+        raise DataError(Problem("draw", None, repr(dx), known, "Choose one of these."))
+    return LOOKS[dx]
+
+# %% ../nbs/01_sample.ipynb #4a2e3708
 def mottle(
     c: Canvas,
     rng: np.random.Generator,
@@ -573,6 +577,7 @@ def skin(
     layers[1] += .01 * noise(rng, shape, 90)
     return layers
 
+# %% ../nbs/01_sample.ipynb #f57726fd
 def _furrows(rng, shape):
     "Two sets of fine parallel lines that cross, as on the back of a hand."
     y, x = _pixel_grid(*shape)
@@ -606,6 +611,7 @@ def hairs(
         pen.line(_points(path), fill=shade, width=max(1, round(width)))
     return _shrink(sheet, (w, h))
 
+# %% ../nbs/01_sample.ipynb #f5662305
 def _hair(rng, heading, shape):
     "The points of one hair, (14, 2): a quadratic Bézier curve from its root by a bend to its tip."
     h, w = shape
@@ -637,6 +643,7 @@ def marks(
         _draw_ruler(rng, dark)
     return _to_array(light), _to_array(dark)
 
+# %% ../nbs/01_sample.ipynb #87289cc0
 def _draw_bubbles(rng, sheet):
     w, h = sheet.size
     pen = ImageDraw.Draw(sheet)
@@ -789,6 +796,7 @@ class Facts:
 PLACES = ("abdomen", "back", "chest", "ear", "face", "foot", "genital", "hand", "lower extremity",
           "neck", "scalp", "trunk", "upper extremity")
 
+# %% ../nbs/01_sample.ipynb #3297207b
 FACTS = {  # Tschandl et al. 2018; the order is that of the published table
     "bkl": Facts(
         1099, 727, (64, 14), .57, dict(histo=.67, consensus=.28, confocal=.05),
@@ -817,7 +825,7 @@ FACTS = {  # Tschandl et al. 2018; the order is that of the published table
 def sample_counts(
     n: int = 420,  # images in all, one a class or more
 ) -> pd.DataFrame:  # one row per class: images, lesions
-    "Images and lesions of each class."
+    "Images and lesions of each class; a `DataError` for fewer images than classes."
     fewest = len(FACTS)
     if n < fewest:
         raise DataError(Problem("sample", None, f"n={n}", f"at least {fewest} images",
@@ -855,6 +863,7 @@ def sample_table(
     table.insert(1, "image_id", [f"ISIC_{24306 + k:07d}" for k in rng.permutation(n)])
     return table
 
+# %% ../nbs/01_sample.ipynb #138b1f8f
 def _lesion_rows(rng, dx, lesions):
     "One row for each lesion of a class."
     f = FACTS[dx]
@@ -934,6 +943,7 @@ def write_ham10000(
     table.to_csv(folder / "HAM10000_metadata.csv", index=False)
     return folder
 
+# %% ../nbs/01_sample.ipynb #6218c2d1
 def in_threads(
     work: Callable,  # of one job
     jobs,  # any number of them
@@ -988,8 +998,9 @@ def _siim_rows(n, seed):
     table["target"] = malignant
     return table.iloc[rng.permutation(n)].reset_index(drop=True)
 
+# %% ../nbs/01_sample.ipynb #1deb4f05
 def siim_table(
-    n: int = 300,  # images, 20 or more
+    n: int = 300,  # images, 20 or more; fewer are a DataError
     seed: int = 0,
 ) -> pd.DataFrame:  # the eight columns of SIIM-ISIC 2020
     "The table of a drawn melanoma set: about six images a patient, a tenth melanoma."
@@ -1023,6 +1034,7 @@ def _draw_melanomas(rng, who, melanomas):
         malignant[rng.choice(free)] = 1
     return malignant
 
+# %% ../nbs/01_sample.ipynb #28c65c8a
 def _draw_patients(rng, has_melanoma):
     "Sex, age and whether the moles are irregular, a row a patient."
     n = len(has_melanoma)

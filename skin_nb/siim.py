@@ -103,6 +103,7 @@ def _siim_cells(file):
     nobody = cells.patient_id.str.lower().isin([*_NOT_TOLD, "-1", "-1.0"])
     return cells.assign(image_id=bare, patient_id=cells.patient_id.mask(nobody, "")), problems
 
+# %% ../nbs/02e_siim_isic.ipynb #33f86f3b
 def _agreement(cells):
     "What two tables of one data set have to agree about."
     names = map(picture_name, cells.image_id)
@@ -328,6 +329,7 @@ def _without_test(folder, rest, contents):
     places = set(test)
     return [p for p in rest if p.place not in places]
 
+# %% ../nbs/02e_siim_isic.ipynb #f45e6ba7
 IN_DICOM = "pictures as DICOM files, beside those that are read"
 PACKED = "TFRecords, beside the pictures that they hold"
 
@@ -456,6 +458,7 @@ def _records(file):
         refuse(file, n + 1, f"a record that can't be read ({error.message[:80]})",
                "whole records", _FETCH_RECORDS)
 
+# %% ../nbs/02e_siim_isic.ipynb #c467fc2b
 def _features(file, n, record):
     "What a record holds: name -> the first of its values."
     import tensorflow as tf
@@ -549,6 +552,7 @@ def _unpack_record(unpacked, file, n, record):
     (unpacked.images / f"{name}{ending}").write_bytes(features["image"])
     unpacked.rows.append(row)
 
+# %% ../nbs/02e_siim_isic.ipynb #272e67ca
 def _unpack_file(unpacked, file, progress):
     "Unpack one file; what is wrong with it is noted."
     n = 0
@@ -672,6 +676,7 @@ def _in_records(problem, folder, place):
     return replace(problem, file=str(folder), row=None, fix="Use the pictures and train.csv, or "
                    "other TFRecords.")
 
+# %% ../nbs/02e_siim_isic.ipynb #852bf53c
 def read_tfrecords(
     folder: str | Path,  # holds files such as train00-2071.tfrec, in it or one level below
 ) -> pd.DataFrame:  # as of read_siim_isic
@@ -700,6 +705,7 @@ def _code_cells(table, column, words):
                                 _OTHER_WORDS, len(strange)))
     return codes.astype(int).to_numpy()
 
+# %% ../nbs/02e_siim_isic.ipynb #9787e29d
 def _diagnosis_codes(table, diagnoses):
     "(N,) the codes of diagnoses; where nobody tells them, melanoma or unknown."
     told = table.image_id.map(diagnoses or {})
@@ -743,6 +749,7 @@ def _shard_numbers(table, shards):
         held[shard[patient]] += images[patient]
     return shard[owner]
 
+# %% ../nbs/02e_siim_isic.ipynb #7aeff4b0
 def _jpeg(path, size, quality):
     "The picture as JPEG of the asked size, and its own width and height."
     image = open_image(path)
@@ -780,6 +787,7 @@ def _write_pairs(folder, table):
     if len(pairs):
         pairs.to_csv(folder / "ISIC_2020_Training_Duplicates.csv", index=False)
 
+# %% ../nbs/02e_siim_isic.ipynb #9ee5e467
 def write_tfrecords(
     table: pd.DataFrame,  # from read_siim_isic
     out: str | Path,  # folder to be made; one that isn't empty is a DataError

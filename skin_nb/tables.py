@@ -83,7 +83,7 @@ def read_text(
 # %% ../nbs/02b_tables.ipynb #a56fb826
 def separator(
     header: str,  # first line of a table
-) -> str:  # "," ";" or a tab
+) -> str:  # "," ";" "|" or a tab
     "What stands between the cells of a table: what the header has most of."
     return max(",;\t|", key=header.count)
 
@@ -188,7 +188,7 @@ def _check_names(file, header):
                "Remove or rename one of the two columns.")
 
 def read_table(
-    file: str | Path,  # CSV in UTF-8, with commas, semicolons or tabs
+    file: str | Path,  # CSV in UTF-8, with commas, semicolons, tabs or bars
 ) -> tuple:  # (DataFrame of text with the line numbers in LINE, list of Problem)
     "The cells of a table, and the rows that don't fit; a `DataError` where it can't be read."
     records = list(_records(file, read_text(file)))

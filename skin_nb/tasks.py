@@ -76,12 +76,6 @@ class Task:
         return np.array([known[n] for n in names], "int64")
 
 # %% ../nbs/00a_tasks.ipynb #83d5fb86
-def _one_of(names):
-    return "one of " + ", ".join(names)
-
-def _refuse(name, found, expected, fix="Correct the task."):
-    raise DataError(Problem(f"task {name}", None, found, expected, fix))
-
 # what a spreadsheet computes, a page takes for markup and a figure for a formula
 _ODD_CLASS = re.compile(r"^\s*[-=+@＝＋＠－]|[<>|\x60$\\]")  # \x60: a backtick
 
@@ -95,6 +89,13 @@ def is_odd_class(
     "Whether a name can't be that of a class."
     odd = _ODD_CLASS.search(name) or not name.isprintable()
     return bool(odd) or len(name) > LONGEST_CLASS
+
+# %% ../nbs/00a_tasks.ipynb #6a443a20
+def _one_of(names):
+    return "one of " + ", ".join(names)
+
+def _refuse(name, found, expected, fix="Correct the task."):
+    raise DataError(Problem(f"task {name}", None, found, expected, fix))
 
 def _check_class_names(task):
     for name in map(str, task.classes):
@@ -195,6 +196,7 @@ def task_of(
 def _group_column(table):
     return next((g for g in GROUPS if g in table), GROUPS[0])
 
+# %% ../nbs/00a_tasks.ipynb #7c8588fb
 def group_of(
     table: pd.DataFrame,
 ) -> str:  # one of GROUPS

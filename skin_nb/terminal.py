@@ -44,6 +44,7 @@ WAYS_OUT = {
     errno.ELOOP: "A link leads back to itself: remove it.",
     errno.EMFILE: "Raise the limit of open files (ulimit -n)."}
 
+# %% ../nbs/00b_terminal.ipynb #cd6a2acd
 def explain_os_error(
     error: OSError,
 ) -> Problem:
@@ -108,6 +109,7 @@ def exit_code(
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2
 
+# %% ../nbs/00b_terminal.ipynb #5ab37c67
 def _print_anything():
     "Let the streams print an escape sequence for what their encoding hasn't got."
     for stream in (sys.stdout, sys.stderr):

@@ -41,6 +41,7 @@ def _age():
     return pa.Column(float, pa.Check.in_range(*AGES), nullable=True, metadata=notes,
                      description="age of the patient, rounded to five years")
 
+# %% ../nbs/10_data_understanding.ipynb #d04112ab
 def table_schema(
     task: Task = HAM10000,
 ):  # pandera.pandas.DataFrameSchema
@@ -211,6 +212,7 @@ def age_group(
     "The age group of each row."
     return pd.cut(age, [-1, 20, 40, 60, 80, 100], labels=list(AGE_GROUPS))
 
+# %% ../nbs/10_data_understanding.ipynb #30283e5b
 STANDARDS = dict(accuracy=_accuracy, completeness=_completeness, consistency=_consistency,
                  anonymisation=_anonymisation, balance=_balance)
 
@@ -315,6 +317,7 @@ def plot_ages(
     ax.legend(frameon=False)
     return ax
 
+# %% ../nbs/10_data_understanding.ipynb #3bb0ab84
 def plot_counts(
     table: pd.DataFrame,
     column: str,  # "sex" or "localization"; any column of words
@@ -413,22 +416,6 @@ def plot_age_box(
     return ax
 
 # %% ../nbs/10_data_understanding.ipynb #98fe89f8
-def _site_title(counts, share, shares):
-    shown = share if shares else counts
-    dx, site = shown.drop(columns="unknown", errors="ignore").stack().idxmax()
-    if shares:
-        return f"The brightest cell: {site}, {share.loc[dx, site]:.0%} of {dx} lie here"
-    return f"The brightest cell: {site}, {counts.loc[dx, site]:,} images of {dx}"
-
-def _draw_cells(ax, cells, label, form):
-    "A heat map with its numbers, classes down and sites across."
-    import seaborn as sns
-    sns.heatmap(cells, annot=True, fmt=form, cmap="cividis", ax=ax,
-                annot_kws=dict(size=7), cbar_kws=dict(label=label))
-    ax.set(xlabel="localization", ylabel="class")
-    ax.set_xticklabels(ax.get_xticklabels(), rotation=35, ha="right")
-    ax.tick_params(axis="y", rotation=0)
-
 def plot_sites(
     table: pd.DataFrame,  # dx, localization
     shares: bool = False,  # each row as shares of its class
@@ -445,6 +432,23 @@ def plot_sites(
         _draw_cells(ax, counts, "images", "d")
     ax.set_title(_site_title(counts, share, shares))
     return ax
+
+# %% ../nbs/10_data_understanding.ipynb #d1864319
+def _site_title(counts, share, shares):
+    shown = share if shares else counts
+    dx, site = shown.drop(columns="unknown", errors="ignore").stack().idxmax()
+    if shares:
+        return f"The brightest cell: {site}, {share.loc[dx, site]:.0%} of {dx} lie here"
+    return f"The brightest cell: {site}, {counts.loc[dx, site]:,} images of {dx}"
+
+def _draw_cells(ax, cells, label, form):
+    "A heat map with its numbers, classes down and sites across."
+    import seaborn as sns
+    sns.heatmap(cells, annot=True, fmt=form, cmap="cividis", ax=ax,
+                annot_kws=dict(size=7), cbar_kws=dict(label=label))
+    ax.set(xlabel="localization", ylabel="class")
+    ax.set_xticklabels(ax.get_xticklabels(), rotation=35, ha="right")
+    ax.tick_params(axis="y", rotation=0)
 
 # %% ../nbs/10_data_understanding.ipynb #baaf0951
 THUMBNAIL = (104, 78)  # width and height, pixels
@@ -468,6 +472,7 @@ def _some_paths(table, dx, n, seed):
 def _thumbnail(path):
     return np.asarray(open_image(path, at_least=THUMBNAIL[0]).resize(THUMBNAIL))
 
+# %% ../nbs/10_data_understanding.ipynb #693a10d3
 def plot_samples(
     table: pd.DataFrame,  # dx, lesion_id, path
     n: int = 5,  # lesions of each class
