@@ -43,6 +43,7 @@ def require_between(
         refuse_argument(option, str(number), bounds)
     return number
 
+# %% ../nbs/24d_arguments.ipynb #0e777a1a
 def parse_folds(
     folds: str,  # "0,1"; empty: those of the profile
 ) -> list:  # of int
@@ -139,6 +140,7 @@ def _require_short(run):
                         f"at most {LONGEST_PATH - ROOM_FOR_FILES:,}, and {LONGEST_NAME} in a name",
                         "Choose a shorter path.")
 
+# %% ../nbs/24d_arguments.ipynb #289b3c3c
 def is_run(
     folder: Path,
 ) -> bool:
@@ -254,6 +256,7 @@ def _weights_problem(network, path):
                        f"weights ({file.suffix})", "Download it again.")
     return None
 
+# %% ../nbs/24d_arguments.ipynb #0f42f8c3
 def weights_problems(
     weights: str,  # from choose_weights
     networks: list,  # names of those that will be used

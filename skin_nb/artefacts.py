@@ -139,6 +139,7 @@ def _on_skin(image, skin):
     return {"bubbles": _bubbles(image) & skin, "hair": hair, "ruler": mark,
             "ink": _ink(image, skin) & skin}
 
+# %% ../nbs/23b_artefacts.ipynb #acb1d0e1
 def find_in_picture(
     image: np.ndarray,  # (s, s, 3), 0..255
     lesion: np.ndarray,  # (s, s), True on the lesion

@@ -137,6 +137,7 @@ def _group_row(group, part, task, n_boot):
         row.update(zip((name, f"{name}_lo", f"{name}_hi"), found))
     return row
 
+# %% ../nbs/22j_beside.ipynb #ef7dc72d
 def subgroup_table(
     predictions: pd.DataFrame,
     groups: pd.Series,  # index image_id: the group of each picture
@@ -245,6 +246,7 @@ def _label_groups(ax, rows, judged):
     ax.set_yticks(rows.index, [f"{column}: {group} ({n})" for column, group, n in labels])
     ax.set(ylabel=f"group ({judged.unit})")
 
+# %% ../nbs/22j_beside.ipynb #9daf1e02
 def plot_subgroups(
     t: pd.DataFrame,  # rows of subgroup_table with column, of one network
     score: str | None = None,  # None: mel_recall, or accuracy where there is no melanoma
@@ -284,6 +286,7 @@ def span_text(
     value = _shown(row[name])
     return value if pd.isna(row[lo]) else f"{value} ({_shown(row[lo])} to {_shown(row[hi])})"
 
+# %% ../nbs/22j_beside.ipynb #30f5e61e
 def score_rows(
     scores: pd.DataFrame,  # from compare_scores
 ) -> pd.DataFrame:  # of text
@@ -305,7 +308,7 @@ def _score_text(row):
 def class_rows(
     metrics: dict,  # from evaluate
     has_probabilities: bool = True,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # a row a class, the recall as text
     "The scores of each class."
     rows = []
     for name, scores in metrics["per_class"].items():

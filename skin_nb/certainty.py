@@ -106,8 +106,8 @@ def conformal_sets(
 # %% ../nbs/22e_certainty.ipynb #b4cd1c06
 def predict_sets(
     predictions: pd.DataFrame,  # with the splits calib and test
-    level: float = .9,
-    by_class: bool = False,
+    level: float = .9,  # share of sets that should hold the truth
+    by_class: bool = False,  # keep the promise class by class
 ) -> np.ndarray:  # (n, C) of bool for the test rows, in their order
     "Prediction sets of the test rows, each fold calibrated on its own part."
     test = predictions[predictions.split == "test"]
@@ -145,6 +145,7 @@ def fit_familiar(
     whiten = np.linalg.cholesky(LedoitWolf(assume_centered=True).fit(z).precision_)
     return Familiar(mean, turn, z, whiten)
 
+# %% ../nbs/22e_certainty.ipynb #47129586
 def mahalanobis_distance(
     familiar: Familiar,
     x: np.ndarray,  # (m, F) features
@@ -283,7 +284,7 @@ def _class_thresholds(y, p, level):
 def fit_certainty(
     y: np.ndarray,  # (n,) true class of the validation part, 0..C-1
     p: np.ndarray,  # (n, C) what the network says of it
-    level: float = .9,
+    level: float = .9,  # share of the sets of each class that should hold it
     alarm: StrangeAlarm | None = None,
 ) -> Certainty:
     "Learn from a validation part what goes with answers."

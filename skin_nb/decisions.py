@@ -17,7 +17,7 @@ from .core import DataError, Problem, axes
 from .evaluation import (
     bootstrap_scores, choose_alarm, disease_score, sensitive_threshold, split_arrays)
 from .figures import highlighted_class
-from .tasks import COLOURS, task_of, with_task
+from .tasks import COLOURS, task_of
 
 # %% ../nbs/22d_decisions.ipynb #264ed8f7
 DECISION_SCORES = ("sensitivity", "specificity", "precision", "npv")
@@ -108,6 +108,7 @@ def _draw_band(ax, x, table, name, colour):
     ends = table[f"{name}_lo"], table[f"{name}_hi"]
     ax.fill_between(x, *ends, color=colour, alpha=.15, lw=0)
 
+# %% ../nbs/22d_decisions.ipynb #ec171dfa
 def _precision_at(curve, sensitivity):
     "What share of the alarms is right where so many of the sick are still found."
     kept = curve[curve.sensitivity >= sensitivity]
@@ -164,7 +165,7 @@ def _points_of(rows, fold, alarms, group, n_boot, seed):
 # %% ../nbs/22d_decisions.ipynb #c5c118fd
 def operating_points(
     predictions: pd.DataFrame,  # with the split valid; without, chosen_on says test
-    sensitivities: tuple = SENSITIVITIES,  # asked for, 0..1
+    sensitivities: tuple = SENSITIVITIES,  # asked for, above 0 and up to 1
     disease: str | None = None,  # a key of diseases(task), or a class; None: mel, or positive
     n_boot: int = 1000,  # resamples of lesions (or patients); 0: no intervals
     seed: int = 0,
@@ -208,7 +209,7 @@ def promised_sensitivity(
 # %% ../nbs/22d_decisions.ipynb #4d506ff8
 def promises(
     points: pd.DataFrame,  # from operating_points
-) -> pd.DataFrame:  # asked, folds, kept, expected_kept, chosen_sick, lowest, reached, highest
+) -> pd.DataFrame:  # asked, folds, kept, expected_kept, chosen_sick (median), lowest, reached, …
     "How many folds keep the promise of their threshold, beside how many should."
     return pd.DataFrame([_promise(asked, rows) for asked, rows in points.groupby("asked")])
 
@@ -222,6 +223,7 @@ def _promise(asked, rows):
     return dict(asked=asked, **counts, chosen_sick=folds.chosen_sick.median(),
                 lowest=reached.min(), reached=every, highest=reached.max())
 
+# %% ../nbs/22d_decisions.ipynb #fc922c9c
 def describe_points(
     points: pd.DataFrame,  # from operating_points
 ) -> str:
@@ -264,6 +266,7 @@ def _draw_point(ax, at, row):
     ax.vlines(at, row.sensitivity_lo, row.sensitivity_hi, color=colour, lw=1.5)
     ax.plot(at, row.sensitivity, "o" if kept else "s", color=colour)
 
+# %% ../nbs/22d_decisions.ipynb #b2e4b0cf
 def plot_points(
     points: pd.DataFrame,  # from operating_points
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -298,6 +301,7 @@ def decision_cost(
     price = np.where(sick, k * (1 - on), on)
     return (price @ w / w.sum(0)).T
 
+# %% ../nbs/22d_decisions.ipynb #9eff93da
 def cheapest_threshold(
     sick: np.ndarray,  # (n,) of bool
     score: np.ndarray,  # (n,) higher: more suspicious
@@ -343,6 +347,7 @@ def _cost_columns(alarms, k, group, n_boot, seed):
         columns.update({c: v.item() for c, v in found.items()})
     return columns
 
+# %% ../nbs/22d_decisions.ipynb #e76a9647
 def expected_cost(
     predictions: pd.DataFrame,  # with the split valid
     costs: tuple = COSTS,  # of a missed case, in false alarms
@@ -383,6 +388,7 @@ def _draw_cost(ax, costs, name):
     ax.plot(costs.k, costs[name], color=colour, ls=dash, lw=2, label=label)
     _draw_band(ax, costs.k, costs, name, colour)
 
+# %% ../nbs/22d_decisions.ipynb #77703451
 def plot_expected_cost(
     costs: pd.DataFrame,  # from expected_cost
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -403,8 +409,8 @@ def plot_expected_cost(
 
 # %% ../nbs/22d_decisions.ipynb #52220f48
 def log_odds(
-    p: np.ndarray,  # probabilities
-) -> np.ndarray:
+    p: np.ndarray,  # probabilities, of any shape
+) -> np.ndarray:  # of the same shape
     "Logarithms of the odds; probabilities are kept a millionth away from 0 and 1."
     p = np.clip(np.asarray(p, float), 1e-6, 1 - 1e-6)
     return np.log(p / (1 - p))
@@ -425,6 +431,7 @@ def _newton_step(x, sick, weights, line, free_slope):
     det = aa * bb - ab * ab
     return np.stack([bb * slope_a - ab * slope_b, aa * slope_b - ab * slope_a]) / det
 
+# %% ../nbs/22d_decisions.ipynb #7e908384
 def calibration_line(
     sick: np.ndarray,  # (n,) of bool
     p: np.ndarray,  # (n,) probability of the disease
@@ -518,6 +525,7 @@ def _large_title(bins):
     expected = (bins.probability * bins.images).sum() / images
     return f"{observed:.1%} are sick, {expected:.1%} were expected"
 
+# %% ../nbs/22d_decisions.ipynb #76a3c047
 def plot_log_reliability(
     bins: dict,  # name -> table from log_reliability; the last one gives the title
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -588,7 +596,7 @@ def shift_predictions(
     predictions: pd.DataFrame,  # with the split valid, whose shares are those of the model
     to: float,  # the share of the disease where the model is used, above 0 and below 1
     disease: str | None = None,  # a key of diseases(task), or a class; None: mel, or positive
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # the same rows with other probabilities
     "A predictions table for a place where the disease has another share, fold by fold."
     _check_priors(to)
     task = task_of(predictions)

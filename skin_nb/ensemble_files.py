@@ -42,6 +42,7 @@ def _seal(record):
     plain = {name: value for name, value in record.items() if name != "seal"}
     return content_key(json.dumps(plain, sort_keys=True))
 
+# %% ../nbs/22h_ensemble_files.ipynb #97598f7e
 def _without_idle(models, combination):
     "The members that have a say, and the combination for them."
     if combination.method == "stacked":
@@ -100,6 +101,7 @@ def is_ensemble(
             return ENSEMBLE_RECORD in archive.namelist()
     return False
 
+# %% ../nbs/22h_ensemble_files.ipynb #85e7272c
 @contextlib.contextmanager
 def _open_ensemble(path):
     "Yield the archive; whatever is wrong with it is a `DataError`."
@@ -129,6 +131,7 @@ def _check_record(record):
     if record["format"] != 1 or combination.method not in BLENDS or not (named and counted):
         raise ValueError("a record of another kind")
 
+# %% ../nbs/22h_ensemble_files.ipynb #8ae85c83
 def read_any_info(
     path: str | Path,  # a saved model, or an ensemble
 ) -> dict:  # task, note and sealed; of an ensemble members and combination, of a model its recipe
@@ -172,6 +175,7 @@ class LoadedFile:
             return self.members[0].certainty
         return self.info.get("certainty")
 
+# %% ../nbs/22h_ensemble_files.ipynb #9d76820e
 def _load_member(file, name):
     from skin_nb.training import load_model
     return Member(name, load_model(file), read_seen(file), read_certainty(file))
@@ -185,6 +189,7 @@ def _unpack_member(path, archive, member):
         _refuse(path, f"{member['file']} ({member['name']}) with another checksum")
     return content
 
+# %% ../nbs/22h_ensemble_files.ipynb #d8add9e9
 def load_any(
     path: str | Path,  # a saved model, or an ensemble
 ) -> LoadedFile:
@@ -216,6 +221,7 @@ def _in_order(loaded, member, p):
     own = member.loaded[1]["task"]["classes"]
     return p[:, [own.index(name) for name in loaded.task.classes]]
 
+# %% ../nbs/22h_ensemble_files.ipynb #32e32ede
 def join_answers(
     loaded: LoadedFile,  # from load_any
     answers: list,  # (n, classes) of each member, as it gives them

@@ -27,7 +27,7 @@ def headline(
     y: np.ndarray,  # (n,) true class, 0..C-1
     p: np.ndarray,  # (n, C) probabilities
     task: Task,
-) -> float:
+) -> float:  # 0..1
     "The score that counts for a task."
     return float(weighted_scores(y, p, np.ones((len(y), 1)), task)[task.metric][0])
 
@@ -101,6 +101,7 @@ def _blend(combination, members):
         return _normalised(np.exp(logs))
     return _normalised(np.average(members, axis=0, weights=combination.weights))
 
+# %% ../nbs/22g_ensembles.ipynb #b500a5fa
 def combine_answers(
     combination: Combination,
     members: np.ndarray,  # (K, n, C) probabilities
@@ -139,7 +140,7 @@ def choose_greedily(
 def log_loss(
     y: np.ndarray,  # (n,) true class, 0..C-1
     p: np.ndarray,  # (n, C) probabilities
-) -> float:
+) -> float:  # 0 or more
     "The mean of minus the logarithm of the true class."
     return -float(np.log(np.maximum(at_truth(y, p), SMALLEST_LOGGED)).mean())
 
@@ -203,6 +204,7 @@ def _fit(answers, method):
     fitted = _simple(answers, method)
     return fitted, combine_answers(fitted, answers.members)
 
+# %% ../nbs/22g_ensembles.ipynb #887a4ab6
 def fit_combination(
     tables: dict,  # name -> predictions, about the same pictures
     method: str = "mean",  # one of BLENDS
@@ -216,6 +218,7 @@ def fit_combination(
         return fitted
     return replace(fitted, temperature=fit_temperature(answers.y, p))
 
+# %% ../nbs/22g_ensembles.ipynb #e5aa3eb9
 def combine(
     combination: Combination,
     tables: dict,  # name -> predictions, in the order in which it was fitted
@@ -261,7 +264,7 @@ def combine_folds(
 
 def best_member(
     tables: dict,  # name -> predictions of one fold or more, with the split valid
-) -> str:
+) -> str:  # its name
     "The member with the best mean score on the validation parts."
     folds = set(next(iter(tables.values()))["fold"])
     parts = [side_by_side(_of_fold(tables, fold)) for fold in folds]

@@ -146,6 +146,7 @@ def _running_sum(weights):
     "Sums of the first 0, 1, 2, … rows."
     return np.r_[np.zeros((1, weights.shape[1])), weights.cumsum(0)]
 
+# %% ../nbs/22_evaluation.ipynb #7642a0a4
 def ranking_scores(
     positive: np.ndarray,  # (n,) True for the class in question
     score: np.ndarray,  # (n,) higher: more likely to be positive
@@ -241,6 +242,7 @@ def diseases(
         found["malignant"] = task.malignant
     return found
 
+# %% ../nbs/22_evaluation.ipynb #ca249d6f
 def disease_score(
     y: np.ndarray,  # (n,) true class, 0..C-1
     p: np.ndarray,  # (n, C) probabilities
@@ -275,6 +277,7 @@ def _chosen_by_fold(rule, predictions, source, folds, sick, score):
         chosen[fold] = rule(sick[rows], score[rows])
     return chosen
 
+# %% ../nbs/22_evaluation.ipynb #14d16433
 def choose_alarm(
     predictions: pd.DataFrame,
     split: str = "test",  # judged here
@@ -355,6 +358,7 @@ def _confusion_and_ranking(y, p, weights):
         scores[name] = np.stack(by_class, -1)
     return scores
 
+# %% ../nbs/22_evaluation.ipynb #95bc9ae2
 def _mean_of_known(scores):
     "Mean over the classes; a resample may lack some."
     known = ~np.isnan(scores)
@@ -619,6 +623,7 @@ def _aligned(table, first, number):
         _refuse(f"other classes in table {number}", "one dx per image", "Correct dx.")
     return own[task.p_columns].to_numpy(float)
 
+# %% ../nbs/22_evaluation.ipynb #a7812f8d
 def align_predictions(
     tables: list,  # predictions of one model or more, about the same rows
 ) -> tuple:  # (the first table, checked; probabilities of all (tables, n, C), in its order)
@@ -629,6 +634,7 @@ def align_predictions(
     members = [_aligned(table, first, k + 1) for k, table in enumerate(tables)]
     return first, np.stack(members)
 
+# %% ../nbs/22_evaluation.ipynb #5fa5e4c1
 def average_predictions(
     tables: list,  # predictions of two models or more, about the same rows
     weights=None,  # one a table, not negative; None: all alike
@@ -735,7 +741,7 @@ def compare_published(
     published: dict,  # score (of a class "mel.recall") -> value; and its "split", if not image
     split: str = "image",  # how our rows were split: image, lesion, patient, official
 ) -> pd.DataFrame:  # index score; published, ours, difference, lo, hi, published_split, our_split
-    "Published scores beside ours."
+    "Published scores beside ours; a `ValueError` for a name that isn't a score."
     names = [k for k in published if k != "split"]
     flat = _flat_scores(metrics)
     unknown = [n for n in names if n not in flat]

@@ -169,6 +169,7 @@ def _trial_folder(recipe, split, out):
         where = f"{recipe.name}_{where}"
     return out / where
 
+# %% ../nbs/24a_experiments.ipynb #6570576a
 def _all_answers(predictions, task, metrics):
     "The predictions of all folds and their scores; `metrics` are those of the last fold."
     if len(predictions) == 1:
@@ -360,6 +361,7 @@ def _mean_scores(trial, names):
     seconds = None if on_sample else rows.seconds.sum()
     return {"": name, "folds": len(rows), **means, "seconds": seconds}
 
+# %% ../nbs/24a_experiments.ipynb #449ae300
 def trial_table(
     trials: list,  # of Trial
     published: dict | None = None,  # score -> published figure; split, if it isn't by image

@@ -42,6 +42,7 @@ def _confusion_title(shown, counts, classes, normalize):
         return f"Largest share lost: {_percent(shown[i, j])} {of}"
     return f"Most frequent mistake: {counts[i, j]} {of}"
 
+# %% ../nbs/22a_evaluation_figures.ipynb #24a07c06
 def _write_cells(ax, shown, counts, normalize):
     "The number in each cell that isn't empty, white where the cell is dark."
     for i, j in np.argwhere(counts > 0):
@@ -111,6 +112,7 @@ def _pr_points(positive, score, weights=None):
     found, alarms = _at_or_above(positive, score, weights)
     return np.append(0, found / found[-1]), np.append(1, found / (found + alarms))
 
+# %% ../nbs/22a_evaluation_figures.ipynb #be98e985
 def _ends(drawn):
     "Both ends of 95 % of the resamples, which lie along the first axis; NaN is left out."
     return np.nanquantile(drawn, [.025, .975], axis=0)
@@ -383,6 +385,7 @@ def _useful_title(thresholds, model, everybody):
     ends = f"from {_percent(useful[0])} to {_percent(useful[-1])}"
     return f"Better than acting on everybody or nobody {ends}"
 
+# %% ../nbs/22a_evaluation_figures.ipynb #d50b3dc9
 def _draw_decision(ax, t, model, everybody, band):
     "The curves of three policies and the band of the model."
     ax.fill_between(t, *band, color=STRONG, alpha=.15, lw=0)
@@ -434,6 +437,7 @@ def _probability_title(middle):
     worst = min(middle, key=middle.get)
     return f"{worst} gets least from its own images: {_percent(middle[worst])} in the median"
 
+# %% ../nbs/22a_evaluation_figures.ipynb #a82a15e9
 def plot_probabilities(
     predictions: pd.DataFrame,
     split: str = "test",
@@ -532,6 +536,7 @@ def _validated_metric(history):
     "The first column besides the loss that was measured on the validation part as well."
     return next((c for c in history if c != "loss" and f"val_{c}" in history), None)
 
+# %% ../nbs/22a_evaluation_figures.ipynb #1ee31898
 def _mark_stages(ax, stage):
     "The name of each stage where it begins, and a line between two."
     for at in np.flatnonzero(np.r_[True, stage[1:] != stage[:-1]]):
@@ -591,6 +596,7 @@ def _save(figure, path):
         figure.savefig(tmp, dpi=110)
     return path
 
+# %% ../nbs/22a_evaluation_figures.ipynb #fc37c48b
 def score_figures(
     predictions: pd.DataFrame,
     folder: str | Path,  # created if needed

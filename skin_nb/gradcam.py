@@ -148,6 +148,7 @@ def _score_weights(see, inputs, maps, chosen):
     raised = np.exp(left - left.max())
     return raised / raised.sum()
 
+# %% ../nbs/23_gradcam.ipynb #ad54b1f8
 def _by_stencils(prefix, suffix, method):
     whole = keras.Model(prefix.inputs, suffix(prefix.outputs))
     seeing = functools.cache(functools.partial(_seeing, whole))
@@ -185,12 +186,13 @@ def _builder(method):
         raise ValueError(f"Grad-CAM runs on {' or '.join(_BACKENDS)}, not on {backend}")
     return _by_stencils if method == "score_cam" else _BACKENDS[backend]
 
+# %% ../nbs/23_gradcam.ipynb #5e87638f
 def make_cam(
     model: keras.Model,  # a graph of layers, see logit_model
     layer: str | None = None,  # see list_maps; None: the last feature map
     method: str = "grad_cam",  # one of METHODS
 ) -> Cam:
-    "The `Cam` of a model, layer and method, built on first use."
+    "The `Cam` of a model, layer and method, built on first use; a ValueError for another method."
     build = _builder(method)
     known = _CAMS.setdefault(model, {})
     if (layer, method) not in known:
@@ -236,6 +238,7 @@ def _resized(maps, size, batch):
              for start in range(0, len(maps), batch)]
     return np.concatenate([np.asarray(part)[..., 0] for part in parts])
 
+# %% ../nbs/23_gradcam.ipynb #70c397e9
 def grad_cam(
     model: keras.Model,  # a graph of layers, see logit_model
     images: np.ndarray,  # (N, h, w, 3), 0..255; a memory map is read batch by batch
@@ -245,7 +248,7 @@ def grad_cam(
     metadata: np.ndarray | None = None,  # (N, F), for models with a second input
     method: str = "grad_cam",  # one of METHODS
 ) -> np.ndarray:  # (N, h, w) float32, 0..1; all 0 where nothing speaks for the class
-    "Maps in the size of the images: where the evidence for a class came from."
+    "Maps of where the evidence for a class came from; a ValueError where inputs don't fit."
     inputs, classes = _check_inputs(model, images, metadata, classes)
     size = tuple(images.shape[1:3])
     if not len(images):
@@ -277,6 +280,7 @@ def _check_input(model, tensor, values, n):
         wanted = ", ".join(map(str, (n, *expected)))
         raise ValueError(f"input {tensor.name!r}: shape {found}, expected ({wanted})")
 
+# %% ../nbs/23_gradcam.ipynb #21e32010
 def _scales_pictures(network):
     "Whether one of the first two layers brings pictures of 0..255 to the network's own scale."
     first = [type(node.node.operation).__name__ for node in image_nodes(network)[:2]]

@@ -54,6 +54,7 @@ def probabilities_of(
             inputs = dict(image=images, metadata=metadata)
     return np.asarray(two_columns(model.predict(inputs, verbose=0)))
 
+# %% ../nbs/23a_map_checks.ipynb #b2f11e22
 def removal_curves(
     model: keras.Model,  # of pictures in 0..255
     images: np.ndarray,  # (N, h, w, 3), 0..255

@@ -92,6 +92,7 @@ def _stage_table(model, backbone, recipe, images):
         rows.append(_stage_row(model, recipe, start, images))
     return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="stage"))
 
+# %% ../nbs/24b_networks.ipynb #cad5c71c
 def network_card(
     recipe: Recipe,
     features: int = 17,  # length of a metadata vector, for recipes with a metadata branch
@@ -124,6 +125,7 @@ def _draw_allowance(ax, kb):
     ax.annotate("allowance", (.01, kb), xycoords=ax.get_yaxis_transform(),
                 fontsize=8, color="0.4", va="bottom")
 
+# %% ../nbs/24b_networks.ipynb #c02cf4d8
 def plot_depth(
     card: NetworkCard,
     ax=None,  # Matplotlib Axes; None: a new figure

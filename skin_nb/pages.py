@@ -21,7 +21,7 @@ def _text(value):
 
 def paragraph(
     text: str,
-    kind: str = "",  # "note": set apart; "warning": in the colour of one
+    kind: str = "",  # "note": set apart by a line; "warning": bold, the line in another colour
 ) -> str:  # HTML
     "A paragraph."
     mark = f' class="{_text(kind)}"' if kind else ""
@@ -87,6 +87,7 @@ def _figure(data, alt, caption, kind):
     return (f'<figure><img src="data:{_MIME[kind]};base64,{data}" alt="{_text(alt)}">'
             f"{below}</figure>")
 
+# %% ../nbs/22f_pages.ipynb #348487d6
 def html_picture(
     path: str | Path,  # PNG file, drawn before
     alt: str,  # what it shows, in words
@@ -119,6 +120,8 @@ td { vertical-align: top; } td.number { text-align: right; font-variant-numeric:
 figcaption { font-size: .9rem; } .note { border-left: 4px solid #0072B2; padding-left: .8rem; }
 .warning { border-left: 4px solid #D55E00; padding-left: .8rem; font-weight: 600; }
 """
+
+# %% ../nbs/22f_pages.ipynb #db9e4ac5
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def _head(title):
@@ -132,6 +135,7 @@ def _contents(sections):
                     for k, s in enumerate(sections))
     return f"<nav><ul>{items}</ul></nav>"
 
+# %% ../nbs/22f_pages.ipynb #5bf466ed
 def html_page(
     title: str,
     lead,  # HTML pieces above the contents

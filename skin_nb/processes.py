@@ -99,7 +99,7 @@ class Children:
             log: Path,  # file for all that it says
             **options,  # of subprocess.Popen: cwd, env
             ) -> int:  # its exit code; negative: the signal that killed it
-        "Run a program to its end."
+        "Run a program to its end; a `KeyboardInterrupt` once they have been stopped."
         with open(log, "w") as output:
             process = self._start(command, output, options)
         try:
@@ -240,6 +240,7 @@ def _bus_error():
     return ("killed by a bus error: the disk of a file that was being written is full. Free some "
             f"room at {cache_home()}, or let SKIN_NB_CACHE name a folder on a larger disk.")
 
+# %% ../nbs/24c_child_processes.ipynb #642cdfda
 def explain_death(
     code: int,  # exit code of a program: negative, or 128 more than the signal
 ) -> str:

@@ -34,7 +34,7 @@ def label_record(
     table: pd.DataFrame,  # a history, or confusion counts; with or without fold
     recipe,  # Recipe
     task,  # Task
-    split: str,
+    split: str,  # such as "lesion"
     fold: int = 0,  # where the table doesn't say
 ) -> pd.DataFrame:  # the columns of RECORD_KEY first
     "Say on every line which trial it belongs to."
@@ -86,12 +86,13 @@ def _read_labelled(file):
 
 RUN_AGAIN = "Run the notebook again: an older version wrote this file."
 
+# %% ../nbs/22c_records.ipynb #a4f6ae9d
 def keep_run(
     run: str | Path,  # run folder
     folder: str | Path,  # such as results/
     dataset: str,  # such as "ham10000"
 ) -> list:  # files written
-    "Merge rows, histories and confusion counts of a run into the committed results."
+    "Merge what is kept of a run into the committed results; a run on the sample is a `DataError`."
     _refuse_sample(run)
     written = write_results(collect_results(run), folder, dataset)
     for kind in RECORD_KINDS:

@@ -65,12 +65,12 @@ def _accelerators():
     "How many NVIDIA cards the system shows."
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
-def machine_class() -> dict:
+def machine_class() -> dict:  # system, architecture, processor, cores, nvidia
     "What kind of machine this is, without its name."
     return dict(system=platform.system(), architecture=platform.machine(),
                 processor=_processor(), cores=os.cpu_count(), nvidia=_accelerators())
 
-def describe_environment() -> dict:
+def describe_environment() -> dict:  # commit, python, versions, backend, machine
     "What a notebook is computed with: commit, versions, back-end and class of machine."
     return dict(commit=checkout_commit(), python=platform.python_version(),
                 versions=library_versions(),
@@ -194,6 +194,7 @@ def _missing(due, now):
 def _named(key):
     return dict(zip([*GROUP, "metric"], key))
 
+# %% ../nbs/24f_regression.ipynb #fa7f45e8
 def compare_runs(
     rows,  # DataFrame of result rows: this run
     baseline,  # DataFrame of result rows of one or several seeds
@@ -247,6 +248,7 @@ def _heading(line):
 def _count(number, noun):
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
+# %% ../nbs/24f_regression.ipynb #d613012b
 def summarise_comparison(
     compared,  # DataFrame from compare_runs
 ) -> str:  # one line
@@ -311,6 +313,7 @@ def _is_mean(value, known):
     "Whether a value is the mean of others, but for rounding."
     return value is not None and _is_score(value) and abs(sum(known) / len(known) - value) < 1e-3
 
+# %% ../nbs/24f_regression.ipynb #e2331564
 def _wrong_entry(entry, seeds):
     "What is wrong with a score of a baseline's file; empty: nothing."
     values = entry.get("values") if _is_named(entry) else None
@@ -390,6 +393,7 @@ def read_baseline(
     _require_rows(rows, path)
     return Baseline(rows, {})
 
+# %% ../nbs/24f_regression.ipynb #b93dbc19
 def _require_rows(rows, path):
     "A `DataError` where result rows can't be compared with anything."
     from skin_nb.rows import SCORES

@@ -146,6 +146,7 @@ def _rows_of(file):
         _check_row({k: None if _is_missing(v) else v for k, v in row.items()}, file, number)
     return rows
 
+# %% ../nbs/22b_rows.ipynb #fec951c4
 def collect_results(
     run: str | Path,  # run folder
     without: tuple = (),  # names of notebooks to leave out
@@ -225,6 +226,7 @@ def _read_file(path):
         rows.append(row)
     return rows
 
+# %% ../nbs/22b_rows.ipynb #8ff1b76b
 def read_results(
     path: str | Path,  # CSV file, or a folder of them
 ) -> pd.DataFrame:  # columns: RESULT_COLUMNS

@@ -105,11 +105,12 @@ def _steps(grey):
     "How much neighbouring pixels differ, along rows and along columns."
     return sum(np.abs(np.diff(grey, axis=axis)).mean((1, 2)) for axis in (1, 2))
 
+# %% ../nbs/24e_shift.ipynb #8168f18a
 def picture_measures(
     table: pd.DataFrame,  # path
     images: np.ndarray,  # (N, side, side, 3) uint8, its pictures decoded
     rows: np.ndarray | None = None,  # (n,) of them; None: all
-) -> pd.DataFrame:  # (n,) width, height, brightness, contrast, warmth, greenness, detail, corners
+) -> pd.DataFrame:  # (n,) brightness, contrast, warmth, greenness, detail, corners, width, shape
     "Numbers about pictures that need no network."
     rows = np.arange(len(table)) if rows is None else np.asarray(rows)
     sizes = [open_header(table.path.iloc[row]).size for row in rows]
@@ -138,6 +139,7 @@ def tell_apart(
 def _area(is_away, score, weights):
     return dict(auc=ranking_scores(is_away, score, weights)[0])
 
+# %% ../nbs/24e_shift.ipynb #6323e16c
 def shift_table(
     home: pd.DataFrame,  # from picture_measures
     away: pd.DataFrame,  # the same of another place
@@ -344,7 +346,7 @@ def labelled_report(
     predictions: pd.DataFrame,  # test: the folder; valid: the model's own validation part
     disease: str | None = None,  # a key of diseases(task), or a class; None: mel, or positive
     n_boot: int = 300,
-) -> dict:  # disease, sick, auc, point and calibration, each with lo and hi; labels
+) -> dict:  # disease, auc, sensitivity, specificity, observed, expected, ratio, …; labels
     "What the labels of another place say about a model."
     disease = disease or highlighted_class(task_of(predictions))
     auc = dict(zip(("auc", "auc_lo", "auc_hi"), _auc_of(predictions, disease, n_boot)))
@@ -352,6 +354,7 @@ def labelled_report(
             **_share_of_sick(predictions, disease, n_boot),
             "labels": _fifty_labels(predictions, disease)}
 
+# %% ../nbs/24e_shift.ipynb #6f38ff16
 _REPORTED = ["sensitivity", "sensitivity_lo", "sensitivity_hi", "specificity", "chosen_on",
              "chosen_sick", "sick", "images"]
 

@@ -17,12 +17,10 @@ from functools import partial
 from typing import Callable
 import numpy as np
 import pandas as pd
-from .core import axes
 from .evaluation import (
     SUBMISSION_COLUMNS, bootstrap_scores, confusion_scores, ranking_scores, split_arrays,
     weighted_confusion)
-from .predictions import invent_predictions
-from .tasks import COLOURS, task_of
+from .tasks import task_of
 
 # %% ../nbs/22i_warning_signs.ipynb #d66556ce
 SURE = 3.3  # standard errors: one in two thousand by chance
@@ -42,6 +40,7 @@ class Clue:
     strength: str  # of STRENGTHS
     evidence: str  # a sentence with the numbers
 
+# %% ../nbs/22i_warning_signs.ipynb #2e8dbcea
 @dataclass(frozen=True)
 class Effect:
     "A number with its standard error."
@@ -59,7 +58,7 @@ class Effect:
 
 def measure_effect(
     score: Callable,  # weights (n, b) -> (b,)
-    group: np.ndarray,  # (n,) lesions
+    group: np.ndarray,  # (n,) lesion of each row
     seed: int = 0,
 ) -> Effect:
     "A number of weighted rows with its standard error over lesions."
@@ -146,6 +145,7 @@ def _is_isic(moved, task):
     back = [_ISIC.index(task.classes[k]) == i for i, k in moved.items()]
     return all(there) or all(back)
 
+# %% ../nbs/22i_warning_signs.ipynb #56e5819d
 def sign_of_order(
     predictions: pd.DataFrame,  # split test
 ) -> Clue:
@@ -175,6 +175,7 @@ def _mean_area(y, p, classes, weights):
 def _by_class_folder(ids, dx):
     return np.lexsort([ids, dx])
 
+# %% ../nbs/22i_warning_signs.ipynb #7122d45b
 def usual_orders(
     ids: np.ndarray,  # (n,) image ids, in the order of the answers
     dx: np.ndarray,  # (n,) their classes
@@ -356,6 +357,7 @@ def sign_of_repeats(
     return Clue(REPEATED, "suggests", f"{more:,} of {len(counts):,} pictures have more rows than "
                 f"others, up to {counts.max()}: an over-sampled or augmented test part, or a join")
 
+# %% ../nbs/22i_warning_signs.ipynb #9c7aae6e
 def sign_of_balancing(
     predictions: pd.DataFrame,  # split test
     table: pd.DataFrame,  # all labels of the data
@@ -373,6 +375,7 @@ def _class_range(table):
     counts = table.drop_duplicates([task_of(table).group, "dx"]).dx.value_counts()
     return counts.max() / counts.min()
 
+# %% ../nbs/22i_warning_signs.ipynb #0c742af6
 def sign_of_parted_lesions(
     predictions: pd.DataFrame,  # split test
     table: pd.DataFrame,  # all labels of the data
@@ -403,6 +406,7 @@ WARNING_SIGNS = {
     PERFECT: sign_of_perfection}
 NEED_PROBABILITIES = (TWICE, OVERSURE)
 
+# %% ../nbs/22i_warning_signs.ipynb #8b7bde96
 def answer_signs(
     predictions: pd.DataFrame,  # split test, rows in the order of the answers
     has_probabilities: bool = True,
@@ -454,6 +458,7 @@ def count_signs(
             for found in seen]
     return pd.DataFrame(rows).mean()
 
+# %% ../nbs/22i_warning_signs.ipynb #27f052dc
 def plant_mistakes(
     predictions: pd.DataFrame,  # of an honest model
     seed: int = 0,
