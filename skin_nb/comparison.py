@@ -32,6 +32,7 @@ def package_recipes() -> list:  # of Recipe
         found += [r for r in names.values() if isinstance(r, Recipe) and r not in found]
     return found
 
+# %% ../nbs/39_comparison.ipynb #a6c06fb4
 def _seconds(function, x):
     "How long one call takes."
     begun = time.perf_counter()
@@ -91,6 +92,7 @@ def _draw_choices(ax, choices):
         ax.annotate(choice.name, (choice.cost, choice.quality), (7, 5),
                     textcoords="offset points", fontsize=8)
 
+# %% ../nbs/39_comparison.ipynb #301aea58
 def plot_pareto(
     choices: pd.DataFrame,  # name, cost, quality; lo and hi, the ends of a line, if there are any
     cost: str = "billions of operations a picture (forward pass)",  # what cost is
@@ -175,7 +177,7 @@ def compare_pairs(
     n_boot: int = 2000,  # resamples of lesions (or patients), shared by all pairs
     seed: int = 0,
 ) -> pd.DataFrame:  # one row a pair: a, b, difference (a minus b), lo, hi, p, holm
-    "The headline score of every two models: paired bootstrap tests over lesions."
+    "Every two models, tested by a paired bootstrap; a `DataError` where their images differ."
     tables = _same_images(predictions, split)
     arrays = {name: split_arrays(table, split) for name, table in tables.items()}
     task = task_of(next(iter(tables.values())))

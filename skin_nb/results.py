@@ -92,6 +92,7 @@ def plot_cost(
     _tidy(ax, plt.LogLocator(subs=(1, 3)))
     return ax
 
+# %% ../nbs/90_results.ipynb #cc66c374
 def _tidy(ax, ticks):
     ax.xaxis.set_major_locator(ticks)
     ax.xaxis.set_major_formatter("{x:,.0f}")

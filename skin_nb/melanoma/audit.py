@@ -55,6 +55,7 @@ def audit_counts(
         "no age": rows.age.isna().sum(),
         **{f"no {word}": (rows[word] == "unknown").sum() for word in words}})
 
+# %% ../../nbs/40_siim_isic.ipynb #4e53ee93
 def _check(name, expected, found):
     return dict(check=name, expected=expected, found=found, holds=bool(expected == found))
 
@@ -84,7 +85,7 @@ def melanoma_shares(
     values,  # (n,) of any kind: what the rows are told apart by; categories keep their order
     n_boot: int = 500,  # resamples of whole groups
     seed: int = 0,
-) -> pd.DataFrame:  # index value; images, melanomas, share, lo, hi
+) -> pd.DataFrame:  # index value; images, melanomas, share (0..1), lo, hi
     "The share of melanomas among rows of each value, with 95 % intervals."
     mel = (rows.dx == "mel").to_numpy()
     values = pd.Categorical(values).remove_unused_categories()
@@ -193,6 +194,7 @@ def audit_models(
     return {"logistic": make_pipeline(fill, StandardScaler(), LogisticRegression(max_iter=1000)),
             "boosted trees": trees}
 
+# %% ../../nbs/40_siim_isic.ipynb #ec59a325
 def answers_left_out(
     model,  # scikit-learn classifier
     facts: pd.DataFrame,  # numbers
@@ -318,11 +320,12 @@ def _describe_auc(row):
         verdict = "above chance" if row.lo > .5 else "below chance"
     return f"{row.model} {row.auc:.3f} [{row.lo:.3f}, {row.hi:.3f}], {verdict}"
 
+# %% ../../nbs/40_siim_isic.ipynb #0151f9ee
 COLOURS_OF_MODELS = {"logistic": "#0072B2", "boosted trees": "#E69F00"}
 
 def plot_alone(
     alone: pd.DataFrame,  # from measure_alone, of one set of rows
-    ax=None,
+    ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "AUC of each set of facts with its interval, a colour a model."
     ax = axes(ax, (7, 3.2))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONTEXT_KINDS', 'MEASURES', 'Seating', 'seat_pictures', 'shuffle_seats', 'mean_of_others', 'maximum_of_others',
-           'attend', 'ContextSettings', 'build_context', 'BestSoFar', 'log_losses', 'restart', 'compile_context',
+           'attend', 'ContextSettings', 'build_context', 'log_losses', 'BestSoFar', 'restart', 'compile_context',
            'fit_context', 'context_logits', 'average_over_group', 'within_groups', 'context_score', 'compare_arms',
            'context_table', 'plot_context', 'describe_context', 'context_attention', 'evenness']
 
@@ -50,6 +50,7 @@ class Seating:
         "What stands at the seats of the pictures, in the order of the table."
         return room[self.row, self.seat]
 
+# %% ../../nbs/42_patient_context.ipynb #b7d3a669
 def seat_pictures(
     groups,  # (N,) patient of each picture
     spare: int = 0,  # empty seats more than the largest patient needs
@@ -148,11 +149,11 @@ def _company(kind, own, said, mask, settings):
 def build_context(
     kind: str,  # one of CONTEXT_KINDS
     features: int,  # numbers a picture
-    seats: int,
+    seats: int,  # in a row, taken or empty
     settings: ContextSettings = ContextSettings(),
     seed: int = 0,
 ) -> keras.Model:  # pictures (patients, seats, features) and mask to logits (patients, seats, 1)
-    "A model that scores each picture of a patient in the light of the others."
+    "A model that scores pictures in the light of others; a `DataError` for an unknown kind."
     if kind not in CONTEXT_KINDS:
         raise DataError(Problem("kind", None, repr(kind), "one of " + ", ".join(CONTEXT_KINDS),
                                 "Choose one of these."))
@@ -177,6 +178,14 @@ def _half_each(y, chosen):
         weights[own] = .5 / max(own.sum(), 1)
     return weights
 
+def log_losses(
+    logits: np.ndarray,  # (N,)
+    y: np.ndarray,  # (N,) 0 or 1
+) -> np.ndarray:  # (N,)
+    "Binary cross-entropy of logits."
+    return np.logaddexp(0, logits) - y * logits
+
+# %% ../../nbs/42_patient_context.ipynb #5ea79e69
 @dataclass
 class BestSoFar:
     "What had the smallest loss, and how many looks ago."
@@ -193,13 +202,7 @@ class BestSoFar:
         if loss < self.loss:
             self.loss, self.kept, self.waited = loss, what, 0
 
-def log_losses(
-    logits: np.ndarray,  # (N,)
-    y: np.ndarray,  # (N,) 0 or 1
-) -> np.ndarray:  # (N,)
-    "Binary cross-entropy of logits."
-    return np.logaddexp(0, logits) - y * logits
-
+# %% ../../nbs/42_patient_context.ipynb #04529734
 def restart(
     model: keras.Model,  # compiled
     fresh: keras.Model,  # of the same architecture, with new weights
@@ -219,16 +222,17 @@ def _forget(optimizer):
 # %% ../../nbs/42_patient_context.ipynb #230d5422
 def compile_context(
     kind: str,  # one of CONTEXT_KINDS
-    features: int,
-    seats: int,
+    features: int,  # numbers a picture
+    seats: int,  # in a row, taken or empty
     settings: ContextSettings = ContextSettings(),
-) -> keras.Model:
+) -> keras.Model:  # see build_context
     "A context model that is ready for `fit_context`, any number of times."
     model = build_context(kind, features, seats, settings)
     loss = keras.losses.BinaryCrossentropy(from_logits=True, reduction="sum")
     model.compile(keras.optimizers.Adam(settings.rate), loss, jit_compile=False)
     return model
 
+# %% ../../nbs/42_patient_context.ipynb #537f8cf5
 def fit_context(
     model: keras.Model,  # from compile_context; trained in place
     kind: str,  # what it was built as
@@ -281,6 +285,7 @@ def context_logits(
             found[n, part == "test"] = logits[part == "test"]
     return found
 
+# %% ../../nbs/42_patient_context.ipynb #4eaef034
 def average_over_group(
     logits: np.ndarray,  # (seeds, N)
     groups,  # (N,) patient of each picture
@@ -327,6 +332,7 @@ def context_score(
 
     return score
 
+# %% ../../nbs/42_patient_context.ipynb #061c57b5
 def compare_arms(
     arms: dict,  # name -> (seeds, N, ...) answers
     score: Callable,  # (answers (N, ...), weights (N, b)) -> dict of arrays (b,)

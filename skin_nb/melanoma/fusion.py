@@ -52,7 +52,7 @@ def known_states(
     n: int,  # rows
     seed: int = 0,
 ) -> np.ndarray:  # (n,) numbers of STATES
-    "The state of knowledge of each row."
+    "The state of knowledge of each row; a `DataError` for a word that isn't known."
     if known == "one missing":
         pairs = [k for k, state in enumerate(STATES) if sum(state) == len(FACTS) - 1]
         return np.random.default_rng(seed).choice(pairs, n)
@@ -83,6 +83,7 @@ ARMS = {
     "early, dropout": Arm(dropout=True),
 }
 
+# %% ../../nbs/43_fusion.ipynb #e5feb0cc
 @dataclass(frozen=True)
 class FusionSettings:
     "How heads are trained, the same for all arms."
@@ -128,6 +129,7 @@ def fusion_data(
     y = task_of(parts).codes(parts.dx)
     return FusionData(x, encode_states(parts, np.flatnonzero(part == "train")), y, part)
 
+# %% ../../nbs/43_fusion.ipynb #33c57988
 def data_for_arm(
     data: FusionData,
     arm: Arm,
@@ -201,6 +203,7 @@ def fit_fusion(
             break
     model.set_weights(best.kept)
 
+# %% ../../nbs/43_fusion.ipynb #73356665
 def fusion_answers(
     model: keras.Model,
     arm: Arm,

@@ -60,6 +60,7 @@ def plans_between(
     return {"small, then large": (Phase(small, .5), Phase(large, .5)),
             "large": (Phase(large, 1.),), "small": (Phase(small, 1.),)}
 
+# %% ../../nbs/44_progressive_resolution.ipynb #a557a11f
 def phase_rows(
     cost: PictureCost,
     images: int,  # of the training part
@@ -153,7 +154,7 @@ def compare_seeds(
     n_boot: int = 1000,  # resamples of whole patients (or lesions)
     seed: int = 0,
 ) -> dict:  # ours, theirs: mean AUC of the seeds; difference, lo and hi of its 95 % interval
-    "The mean AUC over seeds of two ways, and their difference, with a paired bootstrap."
+    "Two ways by their mean AUC, paired bootstrap; a `DataError` where their rows differ."
     first, group = _mean_area(ours, split)
     second, others = _mean_area(theirs, split)
     if not np.array_equal(group, others):
@@ -185,6 +186,7 @@ def score_ways(
     return pd.DataFrame([dict(way=way, auc=np.mean(a), spread=max(a) - min(a))
                          for way, a in each.items()])
 
+# %% ../../nbs/44_progressive_resolution.ipynb #62d4b458
 def compare_ways(
     answers: dict,  # way -> predictions, one table a seed
     pairs: tuple,  # of (way, the one it is compared with)

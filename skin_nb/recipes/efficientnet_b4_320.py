@@ -37,6 +37,7 @@ def show_at_scale(
         return np.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)), "reflect")
     return np.asarray(images[:, margin:margin + size, margin:margin + size])
 
+# %% ../../nbs/38d_efficientnet_b4_320.ipynb #8f0b548a
 def _score_row(table, p):
     "Score and interval of some answers to the pictures of one part."
     answers = predictions_table(table, p, np.arange(len(table)))
