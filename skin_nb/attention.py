@@ -146,6 +146,7 @@ def intervals_of(
     rows = {name: (value[0], *_middle_95(drawn[name])) for name, value in whole.items()}
     return pd.DataFrame.from_dict(rows, "index", columns=["value", "lo", "hi"])
 
+# %% ../nbs/56_attention.ipynb #7d39bd8e
 def weighted_mean(
     values: np.ndarray,  # (n,), NaN where there is none
     weights: np.ndarray,  # (n, b) of the rows, a column a resample
@@ -196,6 +197,7 @@ def _difference(values, right, classes, weights):
             counted = counted + wrong
     return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
 
+# %% ../nbs/56_attention.ipynb #d6bfe9bc
 def right_against_wrong(
     maps: pd.DataFrame,  # from map_table
     group: str,  # column of the lesion

@@ -93,6 +93,7 @@ class Overlap:
             return "shown"
         return "consistent with" if self.seen.mean() > FEW_ALIKE else "no sign"
 
+# %% ../nbs/57_audit.ipynb #6203e612
 def find_overlap(
     predictions: pd.DataFrame,  # split test
     table: pd.DataFrame,  # all labels
@@ -135,6 +136,7 @@ def _seen_groups(predictions, table, seen):
               "not seen, several pictures": ~seen & several}
     return {name: mask for name, mask in groups.items() if mask.sum() >= LEAST_PICTURES}
 
+# %% ../nbs/57_audit.ipynb #a9c92b3d
 def value_of_memory(
     predictions: pd.DataFrame,  # split test
     table: pd.DataFrame,  # all labels
@@ -231,6 +233,7 @@ def _listed_places(predictions, table):
     place = pd.Series(range(len(table)), table.image_id)
     return place[predictions.image_id].to_numpy()
 
+# %% ../nbs/57_audit.ipynb #430d2593
 def audit_signs(
     foreign: Foreign,
     predictions: pd.DataFrame,  # split test
@@ -363,6 +366,7 @@ def _unlabelled_lines(c):
     some = ", ".join(c.unlabelled[:3])
     return [f"{len(c.unlabelled):,} rows name no picture of the data, such as {some}: not judged."]
 
+# %% ../nbs/57_audit.ipynb #75bf7800
 def _training_lines(audit):
     "What is known of the training part."
     if audit.overlap is None:
@@ -446,6 +450,7 @@ def _class_rows(audit):
     "The scores of each class for reading."
     return class_rows(audit.metrics, audit.foreign.has_probabilities)
 
+# %% ../nbs/57_audit.ipynb #59a82d9a
 def describe_audit(
     audit: Audit,
 ) -> str:
@@ -520,6 +525,7 @@ def _split_parts(audit):
         parts.append(html_table(audit.overlap.pairs.head(20), "Near-duplicates, the nearest first"))
     return tuple(parts)
 
+# %% ../nbs/57_audit.ipynb #50b3654f
 def audit_page(
     audit: Audit,
     title: str = "Audit of predictions",
@@ -600,6 +606,7 @@ def _free_folder(base):
         number += 1
     return folder
 
+# %% ../nbs/57_audit.ipynb #9e5b6824
 def audit_record(
     audit: Audit,
 ) -> dict:  # plain values

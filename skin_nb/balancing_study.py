@@ -46,6 +46,7 @@ def fit_task(
         np.savez(tmp, **kept)
     return path
 
+# %% ../nbs/53_balancing_study.ipynb #c7318a65
 def list_left_out(
     paths,  # of what fit_task has written
 ) -> list:  # of str, a line each
@@ -140,6 +141,7 @@ def _common_names(files):
     "The strategies that all files have, in the order of the first."
     return [name for name in _names(files[0]) if all(name in f for f in files)]
 
+# %% ../nbs/53_balancing_study.ipynb #cb95d264
 def study_intervals(
     table: pd.DataFrame,  # the pooled rows
     predictions: dict,  # strategy -> (seeds, n, C), from pooled_predictions
@@ -194,6 +196,7 @@ def plot_study(
     fig.suptitle(f"{title} (dotted: nothing done; lines: 95 %)", x=.02, ha="left", fontsize="large")
     return fig
 
+# %% ../nbs/53_balancing_study.ipynb #cb06d8b1
 def _from_worst_to_best(intervals):
     "The strategies in the order of their balanced accuracy, averaged over networks."
     balanced = intervals[intervals.score == "balanced_accuracy"]

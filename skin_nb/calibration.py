@@ -160,6 +160,7 @@ def _label_coverage(ax, marginal):
     found = f"hold {worst['class']} in {worst.coverage:.0%} of its cases"
     ax.set_title(f"{worst.network}: marginal sets {found}", loc="left")
 
+# %% ../nbs/52_calibration.ipynb #1f15cdf3
 def plot_coverage(
     t: pd.DataFrame,  # rows of set_table with network, sets and level, of one network
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -231,6 +232,7 @@ def _share_of(members, rows):
     "The share of some members that is among the rows (k, n), k times."
     return (rows & members).sum(1) / max(members.sum(), 1)
 
+# %% ../nbs/52_calibration.ipynb #d2aab23d
 def selective_table(
     predictions: pd.DataFrame,
     shares: tuple = SHARES,

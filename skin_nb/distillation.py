@@ -71,6 +71,7 @@ def _own_splits(predictions, part):
     own = part.set_index("image_id")["split"]
     return with_task(predictions.assign(split=predictions["image_id"].map(own)), task_of(part))
 
+# %% ../nbs/54a_distillation.ipynb #bd2c6fc8
 def ask_teacher(
     part: pd.DataFrame,  # with split and fold
     members: dict,  # from teacher_members
@@ -158,6 +159,7 @@ def fit_students(
         students[setting] = fit_split(part, z, STRATEGIES["logit adjustment"], seed, soft=soft)
     return students
 
+# %% ../nbs/54a_distillation.ipynb #20abd01d
 def judge_students(
     students: dict,  # from fit_students
 ) -> pd.DataFrame:  # share, temperature, score, log_loss; the best first

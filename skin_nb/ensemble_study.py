@@ -34,6 +34,7 @@ def draw_bag(
     rows = np.random.default_rng(seed).integers(len(y), size=len(y))
     return TrainingSet(x[rows], y[rows])
 
+# %% ../nbs/54_ensembles.ipynb #5fe7ad6b
 def fit_member(
     parts: list,  # tables with split and fold, one a fold
     x: np.ndarray,  # (N, F) frozen features

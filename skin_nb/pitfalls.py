@@ -44,7 +44,7 @@ def check_pairing(
     rows: pd.DataFrame,  # image_id and dx of every training row, after whatever balanced them
     table: pd.DataFrame,  # image_id and dx as read from the data set
 ):
-    "Every training row must carry the label of the picture it shows."
+    "Every training row must carry the label of the picture it shows; else a `DataError`."
     labels = table.set_index("image_id").dx
     shown = rows.image_id.map(labels).to_numpy()
     check_pictures(rows.assign(picture_dx=shown))
@@ -76,7 +76,7 @@ def check_features(
     features,  # (n, F) array, sparse matrix or DataFrame: what a model, or SMOTE, gets for training
     most: float = .05,  # columns that single out one row, as a share of the rows
 ):
-    "No feature may be an identifier."
+    "No feature may be an identifier; else a `DataError`."
     x = features
     if isinstance(features, pd.DataFrame):
         x = np.stack([_as_numbers(features[c]) for c in features], 1)
@@ -115,7 +115,7 @@ def check_rescaling(
     batch: np.ndarray,  # (n, height, width, 3), several pictures, exactly as the network gets them
     expects: str,  # a key of RANGES: a Keras network's expects; "0..255" for build_backbone
 ):
-    "The pixels of a batch must fill the range that the network expects."
+    "The pixels of a batch must fill the range that the network expects; else a `DataError`."
     low = float(np.min(batch))
     high = float(np.max(batch))
     if _fits(low, high, RANGES[expects]):
@@ -138,7 +138,7 @@ def check_validation_images(
     given: np.ndarray,  # (n, height, width, 3): validation pictures as the network gets them
     stored: np.ndarray,  # (n, height, width, 3): the same as stored
 ):
-    "Validation pictures must be the stored ones, apart from rescaling."
+    "Validation pictures must be the stored ones, apart from rescaling; else a `DataError`."
     a = _centred(given)
     b = _centred(stored)
     norm = np.sqrt((a**2).sum(1) * (b**2).sum(1))
@@ -168,7 +168,7 @@ def check_no_label_in_metadata(
     table: pd.DataFrame,  # dx and what prepare needs
     seed: int = 0,  # of the shuffling
 ):
-    "Prepared metadata must not change when the labels are shuffled."
+    "Prepared metadata must not change when the labels are shuffled; else a `DataError`."
     mixed = np.random.default_rng(seed).permutation(table.dx.to_numpy())
     a = _prepared(prepare, table)
     b = _prepared(prepare, table.assign(dx=mixed))
@@ -196,7 +196,7 @@ def _comes_from(name, column):
 def check_columns(
     names,  # of the features, before or after one-hot encoding
 ):
-    "No feature may come from a column that is only known with the diagnosis."
+    "No feature may come from a column known only with the diagnosis; else a `DataError`."
     late = [n for n in names if any(_comes_from(str(n), c) for c in KNOWN_AFTERWARDS)]
     if late:
         _refuse("features", f"{_first_few(late)}, known only with the diagnosis",
@@ -207,7 +207,7 @@ def check_split(
     parts: pd.DataFrame,  # split and lesion_id or patient_id; rows of other parts don't count
     pairs: pd.DataFrame | None = None,  # lesion_a, lesion_b: near-duplicates
 ):
-    "No lesion, patient or pair of near-duplicates may be in two parts: train, valid and test."
+    "No lesion, patient or pair of near-duplicates may be in two parts; else a `DataError`."
     used = parts[parts.split.isin(("train", "valid", "test"))]
     for name, group in _groups_of(used, pairs).items():
         parts_of_group = used.split.groupby(group).nunique()
@@ -231,7 +231,7 @@ def check_headline(
     scores: dict,  # from evaluate; for accuracy also constant_accuracy and intervals
     headline: str = "balanced_accuracy",  # the score that will be quoted
 ):
-    "Accuracy may be quoted only beside the constant answer's, and only if beyond doubt better."
+    "Accuracy needs the constant answer's beside it, and to be clearly above; else a `DataError`."
     if headline not in scores:
         known = _first_few(list(scores))
         _refuse("headline", f"no score {headline}", f"a score that was computed: {known}",
@@ -257,7 +257,7 @@ def check_choice(
     chosen_on,  # ids of all that was used to stop, tune or choose; lesion ids where there are any
     judged_on,  # ids, of the same kind, of what the reported score comes from
 ):
-    "What chose must not judge."
+    "What chose must not judge; else a `DataError`."
     judging = set(judged_on)
     both = sorted(set(chosen_on) & judging)
     if both:
@@ -270,7 +270,7 @@ def check_class_order(
     names,  # of the probability columns, in order; "p_mel", "MEL" and "mel" are the same
     classes,  # in the order in which they will be read: as a rule a task's
 ):
-    "Probabilities that are read by position must stand in the order expected."
+    "Probabilities read by position must stand in the order expected; else a `DataError`."
     given = [str(n).lower().removeprefix("p_") for n in names]
     expected = [str(c).lower() for c in classes]
     if given != expected:
@@ -281,15 +281,16 @@ def check_class_order(
 @dataclass(frozen=True, eq=False)  # equal to itself only: what is measured on it is remembered
 class Bench:
     "What the measurements share."
-    table: pd.DataFrame
+    table: pd.DataFrame  # image_id, lesion_id, dx, age, sex, localization, dx_type; N rows
     images: np.ndarray  # (N, size, size, 3) uint8
-    backbone: str
+    backbone: str  # a key of BACKBONES
     weights: object  # see find_weights
     seed: int
     x: np.ndarray  # (N, F) frozen features
-    parts: tuple  # one table a lesion fold
-    z: tuple  # reduced features, one array a fold
+    parts: tuple  # one table a lesion fold, with split
+    z: tuple  # (N, K) reduced features, one array a fold
 
+# %% ../nbs/51_pitfalls.ipynb #10d5b4d5
 def make_bench(
     table: pd.DataFrame,  # from load_data
     backbone: str,  # a key of BACKBONES

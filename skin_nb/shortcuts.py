@@ -60,6 +60,7 @@ def _boxed(scene):
 def _lesion_alone(scene):
     return np.where(scene.lesion[..., None], scene.image, scene.skin).round().astype("uint8")
 
+# %% ../nbs/56a_shortcuts.ipynb #077804f0
 VERSIONS = {
     "as it is": lambda scene: scene.image,
     "painted over": lambda scene: paint_over(scene.image, scene.things),
@@ -90,6 +91,7 @@ def _hole(mask, lesion):
     "What is painted over: the mask at the size of the lesion's, a little larger, without it."
     return grown(_shrunk(mask, len(lesion)), .006) & ~lesion
 
+# %% ../nbs/56a_shortcuts.ipynb #4a4a2284
 def _mean_skin(part):
     "The mean colour of skin, of every fiftieth picture."
     some = np.s_[::50]
@@ -169,6 +171,7 @@ def _with_differences(rated):
             flat["difference", name, measure] = value - rated["as it is"][measure]
     return flat
 
+# %% ../nbs/56a_shortcuts.ipynb #892199cb
 def version_table(
     answers: dict,  # from ask_versions
     part: Explained,
@@ -247,6 +250,7 @@ def _one_thing(trial, part, found, p, name, rows, seed):
         table["moved" + suffix] = moved
     return table
 
+# %% ../nbs/56a_shortcuts.ipynb #ffb34da7
 def thing_table(
     trial: Trial,  # of one fold
     part: Explained,

@@ -55,6 +55,7 @@ def open_place(
         table = as_melanoma(table)
     return Place(name, table.assign(diagnosis=diagnosis), decode_images(table, side))
 
+# %% ../../nbs/55_external.ipynb #3ff5b1e8
 def folders_beside(
     data: str | Path,  # folder of a data set
 ) -> list:  # of Path: other folders there that hold data with melanomas
@@ -165,6 +166,7 @@ def _always(asked, parts):
     "The same pictures whatever the fold."
     return asked
 
+# %% ../../nbs/55_external.ipynb #82021254
 def ask_folds(
     place: Place,  # home
     x: np.ndarray,  # (N, F) its features
@@ -218,6 +220,7 @@ def _counts(predictions):
                 melanomas=test.image_id[test.dx == "mel"].nunique(),
                 groups=test[task_of(predictions).group].nunique())
 
+# %% ../../nbs/55_external.ipynb #96d9742b
 def transfer_table(
     answers: dict,  # where a model was made -> place ("home" is its own) -> predictions
     n_boot: int = 300,
@@ -257,6 +260,7 @@ def _describe_place(own, there):
             f"{_ends(there, 'sensitivity')} at a specificity of {there.specificity:.3f} "
             f"(at home {own.specificity:.3f}).")
 
+# %% ../../nbs/55_external.ipynb #313eae93
 def apart_by(
     own: pd.Series,  # a row of transfer_table
     there: pd.Series,  # another, of other people's pictures
@@ -291,6 +295,7 @@ def _draw_transfer(ax, rows, name):
     ax.hlines(at, rows[f"{name}_lo"], rows[f"{name}_hi"], color=colour, lw=1.5)
     ax.plot(rows[name], at, marker, color=colour, label=name)
 
+# %% ../../nbs/55_external.ipynb #43a086a2
 def plot_transfer(
     table: pd.DataFrame,  # from transfer_table
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -327,6 +332,7 @@ def changes_towards(
     ways["skin"] = (crop_middle, "middle .7")
     return ways
 
+# %% ../../nbs/55_external.ipynb #d2f268b9
 def choose_rows(
     table: pd.DataFrame,  # dx
     most: int,
@@ -375,6 +381,7 @@ def _ask_variants(home, other, variants, rows, plain, parts):
         asked.update(_variant_tables(place, own, features, kept, tag))
     return asked
 
+# %% ../../nbs/55_external.ipynb #fd44c95c
 def _change_row(before, after, n_boot):
     "An AUC before and after a change, and the difference, paired."
     if not np.array_equal(_judged(before), _judged(after)):
@@ -458,6 +465,7 @@ def _describe_changes(rows):
     rest = f"; not clearly by {', '.join(silent)}" if silent else ""
     return "AUC changes by " + "; ".join(named) + rest
 
+# %% ../../nbs/55_external.ipynb #a8c62fc8
 def plot_factors(
     table: pd.DataFrame,  # rows like those of factor_table
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -502,6 +510,7 @@ def certainty_table(
                          **_share_columns(scaled, n_boot), **_set_columns(scaled, level, n_boot)))
     return pd.DataFrame(rows)
 
+# %% ../../nbs/55_external.ipynb #5f4a225d
 def _error_columns(predictions, n_boot):
     "The calibration error with its interval."
     scores = evaluate(predictions, n_boot=n_boot)
@@ -560,6 +569,7 @@ def strange_sets(
         sets[name] = (x, np.arange(len(x)))
     return sets
 
+# %% ../../nbs/55_external.ipynb #16b92923
 def strangeness_table(
     x: np.ndarray,  # (N, F) features of home
     parts: pd.DataFrame,  # split; what ties pictures together
@@ -625,6 +635,7 @@ def _studies(predictions, settings):
         if len(study):
             yield how, study
 
+# %% ../../nbs/55_external.ipynb #875307a1
 def describe_recalibration(
     table: pd.DataFrame,  # from recalibration_table
 ) -> str:
