@@ -13,6 +13,6 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8"), long_description_content_type="text/markdown",
     packages=find_packages(include=["skin_nb", "skin_nb.*"]), python_requires=">=" + cfg["min_python"],
     package_data={"skin_nb": ["*.npz"]},
-    install_requires=lines("requirements"), extras_require={name: lines(f"{name}_requirements") for name in ("dev", "jax", "openvino", "dask", "mlflow", "export", "demo", "browser", "challenge")},
+    install_requires=lines("requirements"), extras_require={name: lines(f"{name}_requirements") for name in ("dev", "jax", "openvino", "dask", "mlflow", "export", "hub", "demo", "browser", "challenge")},
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["skin_nb=skin_nb._modidx:d"]},
 )
