@@ -161,7 +161,7 @@ def cache_features(
     verbose: bool = True,  # say what it takes; a notebook would store it, with the folder
     precision: str = "float32",  # of the multiplications, see choose_engine
 ) -> Source:
-    "The output of a prefix for the rows and views needed; a `DataError` where the disk has no room."
+    "A prefix's output for the rows and views needed; a `DataError` where the disk has no room."
     folder = Path(folder or cache_home() / "features")
     structure = prefix_key(prefix)
     shape = prefix.output_shape[1:]
