@@ -198,6 +198,11 @@ def write_predictions(
         checked[columns].to_csv(tmp, index=False)
     return Path(path)
 
+# %% ../nbs/14_predictions.ipynb #4da5ff75
+def _with_points(column):
+    "Numbers with a point, where a spreadsheet has written a comma."
+    return column.str.replace(",", ".")
+
 # %% ../nbs/14_predictions.ipynb #0b09da7f
 def read_predictions(
     path: str | Path,  # written by write_predictions, or by any other program in the same columns
@@ -217,7 +222,3 @@ def read_predictions(
     checked = check_predictions(text, str(path), task)
     numbers = {c: checked[c].astype(float) for c in task_of(checked).p_columns}
     return checked.assign(**numbers, fold=checked.fold.astype(float).astype(int))
-
-def _with_points(column):
-    "Numbers with a point, where a spreadsheet has written a comma."
-    return column.str.replace(",", ".")
