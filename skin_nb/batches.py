@@ -150,6 +150,13 @@ def follow_epoch(
     return keras.callbacks.LambdaCallback(on_epoch_begin=set_epoch)
 
 # %% ../nbs/13_batches.ipynb #6c772ad6
+def fit_progress(
+    verbose: int | str,  # as in Keras; 0: no bar
+):  # a Keras callback, for a fit that a notebook runs with verbose=0
+    "A callback that shows how far a `fit` is: a bar in a notebook, a note in a batch run."
+    return _progress_class()(bar=in_notebook() and bool(verbose))
+
+# %% ../nbs/13_batches.ipynb #25de9e79
 @functools.cache
 def _progress_class():
     "A class made on first use, too."
@@ -188,12 +195,6 @@ def _progress_class():
                 self.progress.__exit__()
 
     return FitProgress
-
-def fit_progress(
-    verbose: int | str,  # as in Keras; 0: no bar
-):  # a Keras callback, for a fit that a notebook runs with verbose=0
-    "A callback that shows how far a `fit` is: a bar in a notebook, a note in a batch run."
-    return _progress_class()(bar=in_notebook() and bool(verbose))
 
 # %% ../nbs/13_batches.ipynb #0541e405
 @dataclass(frozen=True)

@@ -138,14 +138,6 @@ def _check_scale(file, values, scale):
                "Leave out --scale, or say what they are.")
 
 # %% ../nbs/14a_foreign_predictions.ipynb #c41f2d42
-def _softmax(values):
-    raised = np.exp(values - values.max(1, keepdims=True))
-    return raised / raised.sum(1, keepdims=True)
-
-def _with_rest(values):
-    "Two columns of one: that of the others first."
-    return np.hstack([1 - values, values]) if values.shape[1] == 1 else values
-
 def to_probabilities(
     file: str | Path,  # for the error
     values: np.ndarray,  # (n, K) numbers; K = 1: of the positive class
@@ -162,10 +154,19 @@ def to_probabilities(
     p = _with_rest(values / 100 if scale == "percent" else values)
     return _summing_to_one(file, p), scale
 
+# %% ../nbs/14a_foreign_predictions.ipynb #039a7dc6
 def _from_logits(values):
     "Softmax, of a single column the sigmoid with what is left."
     alone = values.shape[1] == 1
     return _softmax(np.hstack([0 * values, values]) if alone else values)
+
+def _softmax(values):
+    raised = np.exp(values - values.max(1, keepdims=True))
+    return raised / raised.sum(1, keepdims=True)
+
+def _with_rest(values):
+    "Two columns of one: that of the others first."
+    return np.hstack([1 - values, values]) if values.shape[1] == 1 else values
 
 def _summing_to_one(file, p):
     "Scores over their sums."
@@ -260,6 +261,7 @@ class _Source:
         "The columns beside that of the pictures."
         return list(self.cells.columns.drop([LINE, self.images]))
 
+# %% ../nbs/14a_foreign_predictions.ipynb #ddbe45d0
 def _asks_melanoma(task):
     return set(task.classes) == set(MELANOMA.classes)
 
@@ -279,6 +281,7 @@ def _onto_task(source, p, classes):
         return np.hstack([rest, 1 - rest]), "Of the classes melanoma is judged alone."
     return _without_strangers(source, by_class)
 
+# %% ../nbs/14a_foreign_predictions.ipynb #5aba9485
 def _without_strangers(source, by_class):
     "Probabilities of the task's classes; those of others are taken out."
     task = source.task
@@ -325,14 +328,9 @@ def _read_wide(source, found):
 
 # %% ../nbs/14a_foreign_predictions.ipynb #db68d116
 MELANOMA_COLUMNS = ("mel", "melanoma", "target")
+
 POSITIVE_COLUMNS = ("target", "score", "probability", "prob", "prediction", "pred", "p", "y_pred",
                     "malignant", "positive")  # in small letters
-
-def _is_number(cell):
-    return bool(re.fullmatch(r"-?\d*[.,]?\d+(e-?\d+)?\s*%?", cell.strip(), re.I))
-
-def _numeric(source, columns):
-    return [c for c in columns if source.cells[c].head(50).map(_is_number).all()]
 
 def _single_column(source):
     "The one column of answers and the task that it is about; None without one."
@@ -347,6 +345,13 @@ def _single_column(source):
         return positive[0], source.task
     return None
 
+def _is_number(cell):
+    return bool(re.fullmatch(r"-?\d*[.,]?\d+(e-?\d+)?\s*%?", cell.strip(), re.I))
+
+def _numeric(source, columns):
+    return [c for c in columns if source.cells[c].head(50).map(_is_number).all()]
+
+# %% ../nbs/14a_foreign_predictions.ipynb #6ba9db81
 def _read_single(source, column, task):
     "One column, of the second of two classes."
     values = _numbers(source.file, source.cells, [column])
@@ -358,12 +363,6 @@ def _read_single(source, column, task):
 # %% ../nbs/14a_foreign_predictions.ipynb #96b7ffaa
 _TRUTH = ("dx", "true", "truth", "y_true", "ground_truth", "true_label")  # never an answer
 
-def _is_class_column(source, column):
-    "Whether the cells of a column are names of classes."
-    words = source.cells[column].unique()
-    known = [class_called(w, source.task) for w in words[:50]]
-    return None not in known
-
 def _answer_column(source):
     "The column with predicted classes; None without one, a `DataError` where two could be it."
     named = [c for c in source.others if _is_class_column(source, c)]
@@ -374,6 +373,13 @@ def _answer_column(source):
                "one column of predicted classes", "Call it predicted, or remove the others.")
     return next(iter(said or named), None)
 
+def _is_class_column(source, column):
+    "Whether the cells of a column are names of classes."
+    words = source.cells[column].unique()
+    known = [class_called(w, source.task) for w in words[:50]]
+    return None not in known
+
+# %% ../nbs/14a_foreign_predictions.ipynb #ae4ae5ac
 def _read_labels(source, column):
     "The name of a class in each row."
     called = [class_called(w, source.task) for w in source.cells[column]]
@@ -418,25 +424,6 @@ def _refuse_twice(source, key):
         raise DataError(*problems)
 
 # %% ../nbs/14a_foreign_predictions.ipynb #10806f62
-def _tidy(file):
-    "The cells of a table without the index that pandas writes, and what was left out."
-    cells, problems = read_table(file)
-    if problems:
-        raise DataError(*problems)
-    numbers = [str(i) for i in range(len(cells))]
-    index = [c for c in cells if c in ("", "Unnamed: 0", "index") and list(cells[c]) == numbers]
-    notes = ("A column that only counts the rows is left out.",) if index else ()
-    return cells.drop(columns=index), notes
-
-def _tested(cells):
-    "The rows of the test part, where a column says so, and what was left out."
-    column = column_named(cells.columns, "split")
-    part = cells[column].str.lower() == "test" if column else pd.Series(True, cells.index)
-    if not part.any() or part.all():
-        return cells, ()
-    left = f"Of {len(cells):,} rows the {part.sum():,} of the test part are judged ({column})."
-    return cells[part].reset_index(drop=True), (left,)
-
 def _read_form(source):
     "Probabilities, task, form and notes of a table, by the first form that it has."
     found = class_columns(source.file, source.others, source.task)
@@ -465,16 +452,27 @@ def _refuse_form(source):
            "a column a class (p_mel, MEL), or image and target, or image, class and probability, "
            "or image and predicted", "Name the columns like this.")
 
-# %% ../nbs/14a_foreign_predictions.ipynb #938e5fcc
-def _claimed(source):
-    "What a table says that the truth is, row by row; empty where it doesn't say."
-    told = (*_TRUTH, "diagnosis", "label")
-    column = next((c for c in source.others if c.lower() in told), None)
-    is_told = column is not None and _is_class_column(source, column)
-    if not is_told or not class_columns(source.file, source.others, source.task):
-        return ""  # a label alone is the answer
-    return [class_called(w, source.task) for w in source.cells[column]]
+# %% ../nbs/14a_foreign_predictions.ipynb #3fc970ba
+def _tidy(file):
+    "The cells of a table without the index that pandas writes, and what was left out."
+    cells, problems = read_table(file)
+    if problems:
+        raise DataError(*problems)
+    numbers = [str(i) for i in range(len(cells))]
+    index = [c for c in cells if c in ("", "Unnamed: 0", "index") and list(cells[c]) == numbers]
+    notes = ("A column that only counts the rows is left out.",) if index else ()
+    return cells.drop(columns=index), notes
 
+def _tested(cells):
+    "The rows of the test part, where a column says so, and what was left out."
+    column = column_named(cells.columns, "split")
+    part = cells[column].str.lower() == "test" if column else pd.Series(True, cells.index)
+    if not part.any() or part.all():
+        return cells, ()
+    left = f"Of {len(cells):,} rows the {part.sum():,} of the test part are judged ({column})."
+    return cells[part].reset_index(drop=True), (left,)
+
+# %% ../nbs/14a_foreign_predictions.ipynb #938e5fcc
 def read_foreign(
     file: str | Path,  # CSV
     table: pd.DataFrame,  # the labels, with their task: image_id
@@ -498,6 +496,16 @@ def _as_answers(source, p, task, names):
     answers.insert(0, "image_id", [names.find(c) for c in cell])
     return with_task(answers.assign(cell=cell, claimed=_claimed(source)), task)
 
+# %% ../nbs/14a_foreign_predictions.ipynb #3c012550
+def _claimed(source):
+    "What a table says that the truth is, row by row; empty where it doesn't say."
+    told = (*_TRUTH, "diagnosis", "label")
+    column = next((c for c in source.others if c.lower() in told), None)
+    is_told = column is not None and _is_class_column(source, column)
+    if not is_told or not class_columns(source.file, source.others, source.task):
+        return ""  # a label alone is the answer
+    return [class_called(w, source.task) for w in source.cells[column]]
+
 # %% ../nbs/14a_foreign_predictions.ipynb #c6a66330
 @dataclass(frozen=True)
 class Coverage:
@@ -509,6 +517,7 @@ class Coverage:
     unlabelled: tuple  # cells that name no picture of the data
     unanswered: int  # labels without an answer
 
+# %% ../nbs/14a_foreign_predictions.ipynb #e1eca470
 def judge_foreign(
     foreign: Foreign,
     table: pd.DataFrame,  # the labels, with their task
@@ -531,6 +540,26 @@ def _count_rows(answers, labels):
                     int((counts > 1).sum()), lost, labels - len(counts))
 
 # %% ../nbs/14a_foreign_predictions.ipynb #a6f6a41e
+def read_ids(
+    path: str | Path,  # a CSV or text file, or a folder of pictures
+    ids,  # image ids of the data
+) -> tuple:  # (set of image ids of the data, number of others)
+    "The training pictures that are named, and how many names the data don't know."
+    names = PictureNames(ids)
+    found = [names.find(cell) for cell in _named_in(path, names)]
+    known = {image for image in found if image is not None}
+    if not known:
+        refuse(path, None, f"{len(found):,} names, none of the data", "ids of training pictures",
+               "Is it the right list?")
+    return known, found.count(None)
+
+def _named_in(path, names):
+    "What a file or a folder names."
+    if os.path.isdir(path):
+        return [p.place for p in look_through(path).pictures]
+    return _listed_ids(path, names)
+
+# %% ../nbs/14a_foreign_predictions.ipynb #9205a5df
 def _listed_ids(file, names):
     "The cells of a file that name pictures: its lines, or its best column."
     lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
@@ -552,22 +581,3 @@ def _trained_rows(file):
         refuse(file, None, f"no row with train in {column}", "some training pictures",
                "Correct the column, or remove it.")
     return kept
-
-def read_ids(
-    path: str | Path,  # a CSV or text file, or a folder of pictures
-    ids,  # image ids of the data
-) -> tuple:  # (set of image ids of the data, number of others)
-    "The training pictures that are named, and how many names the data don't know."
-    names = PictureNames(ids)
-    found = [names.find(cell) for cell in _named_in(path, names)]
-    known = {image for image in found if image is not None}
-    if not known:
-        refuse(path, None, f"{len(found):,} names, none of the data", "ids of training pictures",
-               "Is it the right list?")
-    return known, found.count(None)
-
-def _named_in(path, names):
-    "What a file or a folder names."
-    if os.path.isdir(path):
-        return [p.place for p in look_through(path).pictures]
-    return _listed_ids(path, names)

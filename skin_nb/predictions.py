@@ -23,14 +23,8 @@ def prediction_columns(
     return ["image_id", task.group, "dx", *task.p_columns, "split", "fold"]
 
 # %% ../nbs/14_predictions.ipynb #b96d46c7
-ANY_COLUMNS = "image_id, lesion_id or patient_id, dx, p_<class> for each class, split, fold"
-
 def _as_numbers(column):
     return pd.to_numeric(column, errors="coerce")
-
-def _with_points(column):
-    "Numbers with a point, where a spreadsheet has written a comma."
-    return column.str.replace(",", ".")
 
 def _is_formula(value):
     "Whether a spreadsheet or a terminal would do something with a name; plain numbers are none."
@@ -53,6 +47,7 @@ def _rules(predictions, p, task):
                 for c in ("image_id", task.group, "split")]
     return [*filled, classes, whole, *shares, repeated, *formulas]
 
+# %% ../nbs/14_predictions.ipynb #c32502e2
 def _broken_cells(predictions, p, task):
     "What breaks a rule, as (first row, what was found there, what is expected, rows)."
     for broken, column, expected in _rules(predictions, p, task):
@@ -70,21 +65,6 @@ def _broken_sums(p):
         yield rows[0], found, "a sum of 1", len(rows)
 
 # %% ../nbs/14_predictions.ipynb #878a6d2f
-def _columns_problem(file, found, task=None):
-    "No table of predictions: these columns are needed."
-    columns = ", ".join(prediction_columns(task)) if task else ANY_COLUMNS
-    return Problem(file, None, found, f"the columns {columns}", "Correct the table.")
-
-def _row_of(finding):
-    return finding[0]
-
-def _find_task(predictions, file):
-    "The task of a table, as `task_of` sees it; its error names the file."
-    try:
-        return task_of(predictions)
-    except DataError:
-        raise DataError(_columns_problem(file, "no column p_<class>")) from None
-
 def find_prediction_problems(
     predictions: pd.DataFrame,
     file: str = "predictions",  # named in the problems
@@ -111,6 +91,24 @@ def check_predictions(
     if problems:
         raise DataError(*problems)
     return with_task(predictions, task)
+
+# %% ../nbs/14_predictions.ipynb #219252b4
+ANY_COLUMNS = "image_id, lesion_id or patient_id, dx, p_<class> for each class, split, fold"
+
+def _columns_problem(file, found, task=None):
+    "No table of predictions: these columns are needed."
+    columns = ", ".join(prediction_columns(task)) if task else ANY_COLUMNS
+    return Problem(file, None, found, f"the columns {columns}", "Correct the table.")
+
+def _row_of(finding):
+    return finding[0]
+
+def _find_task(predictions, file):
+    "The task of a table, as `task_of` sees it; its error names the file."
+    try:
+        return task_of(predictions)
+    except DataError:
+        raise DataError(_columns_problem(file, "no column p_<class>")) from None
 
 # %% ../nbs/14_predictions.ipynb #716f4085
 def _probability_array(probabilities, task):
@@ -147,21 +145,6 @@ def predictions_table(
 # in HAM10000
 CLASS_IMAGES = dict(akiec=327, bcc=514, bkl=1099, df=115, mel=1113, nv=6705, vasc=142)
 
-def _class_shares(task, shares):
-    "The share of each class in what is invented, in the order of the task."
-    if shares is None:
-        of_ham10000 = set(task.classes) == set(CLASS_IMAGES)
-        shares = CLASS_IMAGES if of_ham10000 else dict.fromkeys(task.classes, 1)
-    parts = np.array([shares[c] for c in task.classes])
-    return parts / parts.sum()
-
-def _numbered(split, numbers):
-    return [f"{split}_{i:05}" for i in numbers]
-
-def _softmax(scores):
-    raised = np.exp(scores)
-    return raised / raised.sum(1, keepdims=True)
-
 def invent_predictions(
     lesions: int = 1000,  # or patients, where the task ties pictures together by patient
     skill: float = 2.2,  # added to the score of the true class
@@ -187,18 +170,40 @@ def invent_predictions(
     table = pd.DataFrame(dict(**ids, dx=dx, split=split, fold=0))
     return predictions_table(with_task(table, task), p)
 
+# %% ../nbs/14_predictions.ipynb #9e8db8c4
+def _class_shares(task, shares):
+    "The share of each class in what is invented, in the order of the task."
+    if shares is None:
+        of_ham10000 = set(task.classes) == set(CLASS_IMAGES)
+        shares = CLASS_IMAGES if of_ham10000 else dict.fromkeys(task.classes, 1)
+    parts = np.array([shares[c] for c in task.classes])
+    return parts / parts.sum()
+
+def _numbered(split, numbers):
+    return [f"{split}_{i:05}" for i in numbers]
+
+def _softmax(scores):
+    raised = np.exp(scores)
+    return raised / raised.sum(1, keepdims=True)
+
 # %% ../nbs/14_predictions.ipynb #730aa82b
 def write_predictions(
     path: str | Path,  # .csv
     predictions: pd.DataFrame,
 ) -> Path:
-    "Write a predictions table, checked first, whole or not at all."
+    "Write a predictions table, whole or not at all; a `DataError` where it isn't usable."
     checked = check_predictions(predictions, str(path))
     columns = prediction_columns(task_of(checked))
     with replacing(path) as tmp:
         checked[columns].to_csv(tmp, index=False)
     return Path(path)
 
+# %% ../nbs/14_predictions.ipynb #4da5ff75
+def _with_points(column):
+    "Numbers with a point, where a spreadsheet has written a comma."
+    return column.str.replace(",", ".")
+
+# %% ../nbs/14_predictions.ipynb #0b09da7f
 def read_predictions(
     path: str | Path,  # written by write_predictions, or by any other program in the same columns
     task: Task | None = None,  # what is predicted; None: what the columns say

@@ -76,6 +76,7 @@ class Rows:
             raise DataError(Problem("recipe", None, f"accumulate={self.accumulate}",
                                     "1 batch a step or more", "Correct the recipe."))
 
+# %% ../nbs/20a_recipe.ipynb #555c1da2
 @dataclass(frozen=True)
 class Optimizer:
     "What Adam gets besides the learning rate of the stage."
@@ -140,6 +141,23 @@ def honest_recipe(
                   strategy=Strategy(loss=Loss(logit_adjustment=1.)))
     return Recipe(name, backbone, size, **{**common, **changes})
 
+# %% ../nbs/20a_recipe.ipynb #4e663f0d
+def cap_recipe(
+    recipe: Recipe,
+    profile: Profile,  # how much work is allowed
+) -> tuple:  # (Recipe, str): the capped recipe, and what was capped
+    "Reduce a recipe to what a profile allows."
+    fitting = fit_size(get_backbone(recipe.backbone), profile.size or recipe.size)
+    size = min(recipe.size, fitting)
+    stages = tuple(replace(s, epochs=_least(s.epochs, _most_epochs(s, recipe, profile)))
+                   for s in recipe.stages)
+    rows = replace(recipe.rows, per_epoch=_rows_per_epoch(recipe, profile),
+                   batch=_pictures_a_step(recipe, profile))
+    views = replace(recipe.views, count=_least(recipe.views.count, profile.views))
+    capped = replace(recipe, size=size, stages=stages, views=views, rows=rows)
+    notes = [_describe_caps(recipe, capped), _describe_batch(recipe, capped)]
+    return capped, "; ".join(note for note in notes if note)
+
 # %% ../nbs/20a_recipe.ipynb #19686dc9
 def _least(wanted, cap):
     "The number, or the cap if there is one and it is smaller."
@@ -167,12 +185,7 @@ def _pictures_a_step(recipe, profile):
         return recipe.rows.batch
     return max(recipe.rows.batch, profile.batch or 0)
 
-def _describe_batch(recipe, capped):
-    "What a larger batch is called; empty where it is the recipe's."
-    if capped.rows.batch == recipe.rows.batch:
-        return ""
-    return f"{capped.rows.batch} pictures a step instead of {recipe.rows.batch}"
-
+# %% ../nbs/20a_recipe.ipynb #226e9a14
 def _describe_caps(recipe, capped):
     "What the caps have made of a recipe, in words; empty if there is nothing."
     caps = []
@@ -188,19 +201,8 @@ def _describe_caps(recipe, capped):
             caps.append(f"{stage.epochs} of {asked.epochs} epochs")
     return "capped: " + ", ".join(caps) if caps else ""
 
-# %% ../nbs/20a_recipe.ipynb #4e663f0d
-def cap_recipe(
-    recipe: Recipe,
-    profile: Profile,  # how much work is allowed
-) -> tuple:  # (Recipe, str): the capped recipe, and what was capped
-    "Reduce a recipe to what a profile allows."
-    fitting = fit_size(get_backbone(recipe.backbone), profile.size or recipe.size)
-    size = min(recipe.size, fitting)
-    stages = tuple(replace(s, epochs=_least(s.epochs, _most_epochs(s, recipe, profile)))
-                   for s in recipe.stages)
-    rows = replace(recipe.rows, per_epoch=_rows_per_epoch(recipe, profile),
-                   batch=_pictures_a_step(recipe, profile))
-    views = replace(recipe.views, count=_least(recipe.views.count, profile.views))
-    capped = replace(recipe, size=size, stages=stages, views=views, rows=rows)
-    notes = [_describe_caps(recipe, capped), _describe_batch(recipe, capped)]
-    return capped, "; ".join(note for note in notes if note)
+def _describe_batch(recipe, capped):
+    "What a larger batch is called; empty where it is the recipe's."
+    if capped.rows.batch == recipe.rows.batch:
+        return ""
+    return f"{capped.rows.batch} pictures a step instead of {recipe.rows.batch}"
