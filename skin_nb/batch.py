@@ -8,7 +8,7 @@ __all__ = ['NUMBERED', 'FIRST_EXPERIMENT', 'ALL', 'NOT_IN_A_BATCH', 'KERNEL', 'K
            'parameter_defaults', 'parameter_names', 'no_experiments', 'own_notebooks', 'notebooks_folder',
            'find_notebooks', 'needs_all', 'notebook_needs', 'notebook_order', 'order_notebooks', 'left_out',
            'require_needed', 'copy_notebook', 'batch_environment', 'execute_notebook', 'run_papermill', 'last_error',
-           'used_modules', 'describe_change', 'why_again', 'require_same_data', 'change_since', 'Outcome', 'run_one',
+           'used_modules', 'describe_change', 'why_again', 'require_same_data', 'Outcome', 'run_one', 'change_since',
            'wants_gpu', 'run_on_worker', 'send_one', 'RunDisplay', 'describe_outcome', 'run_notebooks']
 
 # %% ../nbs/25_batch_runs.ipynb #7051a191
@@ -46,6 +46,7 @@ def notebook_number(
     "The number a notebook's name begins with."
     return path.stem.split("_")[0]
 
+# %% ../nbs/25_batch_runs.ipynb #c8343eb8
 def _is_cell(cell):
     "Whether a part of a notebook is a cell: its source is text, or lines of text."
     source = cell.get("source") if isinstance(cell, dict) else None
@@ -88,6 +89,7 @@ def _assigned(source):
     return {target.id: _literal(assignment.value) for assignment in assignments
             for target in assignment.targets if isinstance(target, ast.Name)}
 
+# %% ../nbs/25_batch_runs.ipynb #5d578b6d
 def parameter_defaults(
     path: Path,  # notebook
 ) -> dict | None:  # name -> value in its parameters cell; None: not an experiment
@@ -210,6 +212,7 @@ def _is_list_of_names(needs):
 def _refuse_needs(path, found, expected):
     raise DataError(Problem(str(path), None, found, expected, "Correct its parameters cell."))
 
+# %% ../nbs/25_batch_runs.ipynb #fe2deb97
 def needs_all(
     path: Path,  # experiment notebook
 ) -> bool:
@@ -330,6 +333,7 @@ def _write_kernel_profile(folder):
     with replacing(folder / "profile_default" / "ipython_kernel_config.py") as tmp:
         tmp.write_text(KERNEL_CONFIG)
 
+# %% ../nbs/25_batch_runs.ipynb #257c7bf9
 def _shared_threads(jobs):
     "Environment variables that share the cores among jobs; one job is left alone."
     if jobs == 1:
@@ -369,6 +373,7 @@ def _watch_kernels():
     LocalProvisioner.poll = noting_poll
     return codes
 
+# %% ../nbs/25_batch_runs.ipynb #9e7190b5
 def execute_notebook(
     notebook: str,  # file name; executed in place, with the parameters in parameters.json
     folder: str,  # working directory of the notebook
@@ -488,6 +493,7 @@ def _state_of_needs(path, run):
         names = notebook_needs(path)
     return {name: _state_of(run / name) for name in names}
 
+# %% ../nbs/25_batch_runs.ipynb #052763da
 def _record(path, run, parameters, data):
     "What decides how a notebook ends; prose doesn't."
     code = [source for kind, source, _ in notebook_cells(path) if kind == "code"]
@@ -590,16 +596,6 @@ def require_same_data(
             f"Choose another --out, or run these again too: add {numbers} to --only."))
 
 # %% ../nbs/25_batch_runs.ipynb #25c83796
-def change_since(
-    path: Path,  # experiment notebook
-    run: Path,  # run folder with its results
-    parameters: dict,  # see run_one
-    data: str,  # what tells the data from what they were before
-) -> str:  # empty: nothing has
-    "What has changed since a notebook's results in a run folder, in words."
-    record = _record(path, run, _understood(path, run, parameters), data)
-    return why_again(run / path.stem, record)[0]
-
 @dataclass(frozen=True)
 class Outcome:
     "How one notebook went."
@@ -627,6 +623,12 @@ def _execute(path, executed, parameters, env, children):
     finally:
         note.unlink(missing_ok=True)
     return code, time.perf_counter() - start
+
+def _begin(folder, record):
+    "Make a notebook's folder ready for a try."
+    remove_half_written(folder)
+    (folder / "done.json").unlink(missing_ok=True)
+    write_json(folder / "begun.json", record)
 
 # %% ../nbs/25_batch_runs.ipynb #f5320952
 def run_one(
@@ -662,11 +664,16 @@ def run_one(
     remove_checkpoints(executed.parent)
     return Outcome(path.stem, "done", seconds, executed, again=again)
 
-def _begin(folder, record):
-    "Make a notebook's folder ready for a try."
-    remove_half_written(folder)
-    (folder / "done.json").unlink(missing_ok=True)
-    write_json(folder / "begun.json", record)
+# %% ../nbs/25_batch_runs.ipynb #475737a9
+def change_since(
+    path: Path,  # experiment notebook
+    run: Path,  # run folder with its results
+    parameters: dict,  # see run_one
+    data: str,  # what tells the data from what they were before
+) -> str:  # empty: nothing has
+    "What has changed since a notebook's results in a run folder, in words."
+    record = _record(path, run, _understood(path, run, parameters), data)
+    return why_again(run / path.stem, record)[0]
 
 # %% ../nbs/25_batch_runs.ipynb #6c0ae6a1
 LOCKS = ".locks"  # folder of a run: a lock a notebook, for workers
@@ -679,6 +686,7 @@ def wants_gpu(
     code = [source for kind, source, _ in notebook_cells(path) if kind == "code"]
     return get_profile(profile).name == "gpu" and "backbones.py" in used_modules("\n".join(code))
 
+# %% ../nbs/25_batch_runs.ipynb #5fe83682
 def run_on_worker(
     path: Path,  # see run_one
     run: Path,
@@ -821,6 +829,7 @@ def _work(path, run_notebook, outcomes, display):
     finally:
         display.running.pop(path.stem)
 
+# %% ../nbs/25_batch_runs.ipynb #04ca633e
 def _watch(waiting, order, outcomes, display):
     "Wait a second, or until a notebook has ended; report it, and return the others."
     ended, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
@@ -866,6 +875,7 @@ def _run_and_tell(path, run_notebook, tracker):
         return outcome
     return replace(outcome, untold=tracker.tell(outcome.executed.parent))
 
+# %% ../nbs/25_batch_runs.ipynb #e10160d5
 def run_notebooks(
     notebooks: list,  # from find_notebooks
     run: Path,  # run folder

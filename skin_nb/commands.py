@@ -244,6 +244,7 @@ def _parse_parameter(option, text, default):
         return parse_value(option, text, default)
     return None if text.lower() == "none" else parse_value(option, text, 0)
 
+# %% ../nbs/25a_commands.ipynb #147f5734
 def _require_final(notebooks):
     "A `DataError` where no notebook has a network to train on everything."
     if not any("final" in parameter_names(path) for path in notebooks):
@@ -352,6 +353,7 @@ def _csv_rows(file):
     with open(file, newline="", encoding="utf-8") as opened:
         return list(csv.DictReader(opened))
 
+# %% ../nbs/25a_commands.ipynb #a52a19ff
 def describe_cost(
     plan: RunPlan,
 ) -> str:
@@ -402,6 +404,7 @@ def describe_plan(
         said += [_paragraph("", line) for line in passed_over(plan.data.table)]
     return "\n".join(said)
 
+# %% ../nbs/25a_commands.ipynb #0276ed1c
 def describe_taken(
     plan: RunPlan,
 ) -> str:  # empty: nothing is
@@ -509,6 +512,7 @@ def _print_unfit(arguments):
         for path, reason in no_experiments(notebooks_folder()).items():
             print(_paragraph("left out", f"{path.name}: {reason}"))
 
+# %% ../nbs/25a_commands.ipynb #4231411c
 def _run(arguments):
     with notes_for_people():
         plan = plan_run(arguments)

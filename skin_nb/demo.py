@@ -54,6 +54,7 @@ def demo_command(
     arguments = demo_parser().parse_args(argv)
     return exit_code(partial(_demonstrate, arguments), arguments.debug)
 
+# %% ../nbs/28c_demo.ipynb #ab83685e
 def is_loopback(
     host: str,  # a name or an address
 ) -> bool:

@@ -228,6 +228,7 @@ _LITE_LINES = ("from ai_edge_litert.interpreter import Interpreter",
 def _lite(file, write, tolerance):
     return Format(file, write, _start_litert, tolerance, ("ai_edge_litert",), "export", _LITE_LINES)
 
+# %% ../nbs/27_export.ipynb #5c7c294c
 EXPORT_FORMATS = {
     "keras": Format(
         "model.keras", _copy_file, _start_keras, 1e-5, (), "",
@@ -307,6 +308,7 @@ def _judge(format, row):
         return ""
     return f"differs by more than {format.tolerance:g}: look before you use it"
 
+# %% ../nbs/27_export.ipynb #814d2603
 @contextlib.contextmanager
 def _in_silence():
     "Converters talk to the error stream, to logs and in warnings; errors stay errors."
@@ -400,6 +402,7 @@ def _picture_lines(name):
             'picture = picture.resize((about["side"],) * 2, Image.Resampling.BILINEAR)',
             f'inputs = {{"{name}": np.asarray(picture)[None]}}']
 
+# %% ../nbs/27_export.ipynb #ae45eb43
 def _metadata_line(served):
     if len(served.inputs) == 1:
         return []
@@ -441,6 +444,7 @@ def describe_columns(
     return (f"Difference: of a probability to that of Keras, over {pictures:,} pictures. Speed: "
             f"pictures a second, alone and {TOGETHER} together, on {available_cores()} core(s).")
 
+# %% ../nbs/27_export.ipynb #3ca335e9
 def _markdown(table):
     lines = [table.columns, ["---"] * table.shape[1], *table.to_numpy()]
     return ["| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |"

@@ -258,6 +258,7 @@ def published_text(
     return (f"Published of this recipe ({figures['source']}; split by "
             f"{figures.get('split', 'image')}): {', '.join(scores)}.")
 
+# %% ../nbs/28a_model_card.ipynb #3afc623d
 def trial_scores(
     trial: TrialFiles,
 ) -> pd.DataFrame:  # score, value (95 % interval), constant answer, chance; published
@@ -300,6 +301,7 @@ def calibration_rows(
         rows[label] = _cell_text(certainty.get(name, NOT_MEASURED))
     return pd.DataFrame(rows.items(), columns=["what", "value"])
 
+# %% ../nbs/28a_model_card.ipynb #d7b2f097
 def alarm_rows(
     trial: TrialFiles,
 ) -> pd.DataFrame:  # empty where the classes have no disease
@@ -375,6 +377,7 @@ def _limits_of_data(trial):
         yield (f"{missing:,} of {trial.metrics['n_boot']:,} resamples lack a class: the "
                "intervals are rough.")
 
+# %% ../nbs/28a_model_card.ipynb #9c277507
 def _limits_of_training(trial):
     "What the training says against them."
     rows = trial.rows

@@ -70,6 +70,7 @@ def empty_folder(
     _require_room(option, path)
     return path
 
+# %% ../nbs/28_predict.ipynb #6058f173
 def _maps_folder(maps, images):
     "The path of a folder for heat maps; None: none is wanted."
     if maps is None:

@@ -88,6 +88,7 @@ def _when_begun(run):
     files = [*run.glob("[0-9]*_*/begun.json")] or [run]
     return min(file.stat().st_mtime for file in files)
 
+# %% ../nbs/25e_runs.ipynb #9fcd38ea
 def summarise_run(
     run: str | Path,  # run folder
 ) -> RunSummary:
@@ -129,6 +130,7 @@ def _cost(summary):
         told.append(f"{summary.rows.rss_mb.max():,.0f} MB")
     return told
 
+# %% ../nbs/25e_runs.ipynb #0707a731
 def describe_summary(
     summary: RunSummary,
 ) -> str:  # three lines
