@@ -133,6 +133,8 @@ def test_what_spreadsheets_write(tmp_path, how):
 @pytest.mark.parametrize("change", [
     lambda text: "sep=,\n" + text,
     lambda text: "\n" + text,
+    lambda text: "\n".join(", ".join(f'"{c}"' for c in line.split(",")) for line in text.splitlines()),
+    lambda text: text + "\x1a",
     lambda text: text.replace(",back\n", ",back,,\n"),
     lambda text: text + " , , , , , , \n",
     lambda text: text.replace("male", "M"),
