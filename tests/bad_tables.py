@@ -242,6 +242,22 @@ def many_diagnoses(folder):
     return partial(write_suggestion, folder)
 
 
+def packed_part(folder):
+    read = ham(folder)
+    (folder / "images" / "I0.jpg").unlink()
+    (folder / "part_2.zip").write_text("x")
+    return read
+
+
+def dicom_beside_table(folder):
+    "All pictures are there, and none is read: nobody has to unpack anything."
+    read = ham(folder)
+    for file in (folder / "images").iterdir():
+        file.rename(file.with_suffix(".dcm"))
+    assert len(find_problems(folder)) == 1
+    return read
+
+
 def suggestion(folder):
     sorted_pictures(folder, "a.jpg", "b.jpg")
     return partial(write_suggestion, folder)
@@ -272,6 +288,11 @@ TABLES += [
     folder_case("stray", lambda f: sorted_pictures(f, "nv/a.jpg", "mel/b.jpg", "c.jpg"), "c.jpg", "Move it"),
     folder_case("heic", lambda f: with_file(f, "nv/x.heic", "x", "nv/a.jpg", "mel/b.jpg"), "x.heic", "JPEG"),
     folder_case("dicom", lambda f: with_file(f, "nv/x.dcm", "x", "nv/a.jpg", "mel/b.jpg"), "x.dcm", "format"),
+    folder_case("heic_only", lambda f: with_file(f, "nv/x.heic", "x"), "no picture that is read", "x.heic", "JPEG"),
+    folder_case("one_class_of_heic", lambda f: with_file(f, "malignant/x.heic", "x", "benign/a.jpg"), "x.heic", "JPEG"),
+    folder_case("packed_classes", lambda f: with_file(f, "nv/pictures.zip", "x"), "nv/pictures.zip", "Unpack"),
+    folder_case("packed_part", packed_part, "row 2", "Unpack part_2.zip"),
+    folder_case("dicom_beside_table", dicom_beside_table, "I0.dcm", "DICOM"),
     folder_case("lost_link", with_lost_link, "c.jpg", "a link to nothing"),
     folder_case("formula", lambda f: sorted_pictures(f, "nv/=1+1.jpg", "mel/b.jpg"), "=1+1", "Rename"),
     folder_case("formula_class", lambda f: sorted_pictures(f, "=owl/a.jpg", "crow/b.jpg"), "=owl", "Rename"),
