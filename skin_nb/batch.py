@@ -32,9 +32,9 @@ from .core import (DataError, Problem, cache_home, content_key, first_line, prin
                           get_profile, project_folder, read_json, remove_checkpoints,
                           remove_half_written, replacing, require_file, write_json)
 from .processes import (Children, end_group, end_with_command, explain_death,
-                               only_writer, stopping_is_an_exception)
+                               only_writer)
 from .regression import describe_environment
-from .terminal import bars, describe_progress, read_progress
+from .terminal import bars, describe_progress, read_progress, stopping_is_an_exception
 from .tracking import Tracker, tracking_uri
 
 # %% ../nbs/25_batch_runs.ipynb #0c94b00e
