@@ -267,6 +267,7 @@ def test_command(house, capsys):
     assert audit_command(asked) == 0
     said = capsys.readouterr().out
     assert "suggest none" in said and "constant answer" in said
+    assert said.startswith("layout ham10000, table HAM10000_metadata.csv, part training")
     assert {p.name for p in folder.iterdir() if p.is_dir()} == {"answers_audit", "answers_audit_2"}
     record = json.loads((folder / "answers_audit/audit.json").read_text())
     assert record["found"] == [] and record["coverage"]["judged"] == len(table)
@@ -276,7 +277,7 @@ def test_command(house, capsys):
     assert "30 test pictures are training pictures" in " ".join(capsys.readouterr().out.split())
     before = (folder / "new/audit.html").read_bytes()
     assert audit_command([*asked, *out]) == 2
-    assert "a new or empty folder" in capsys.readouterr().err
+    assert "where something is already" in capsys.readouterr().err
     assert (folder / "new/audit.html").read_bytes() == before
 
 
