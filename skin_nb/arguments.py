@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['VALUE_KINDS', 'FROM_THE_SYSTEM', 'LONGEST_NAME', 'LONGEST_PATH', 'ROOM_FOR_FILES', 'WEIGHTS_BEGIN', 'refuse_argument',
            'require_between', 'parse_folds', 'parse_value', 'require_known', 'absolute_path', 'require_text',
-           'require_room_to_write', 'empty_folder', 'is_run', 'run_folder', 'network_names', 'pretrained_names',
-           'networks_in', 'choose_weights', 'weights_problems']
+           'require_room_to_write', 'empty_folder', 'require_readable', 'is_run', 'run_folder', 'network_names',
+           'pretrained_names', 'networks_in', 'choose_weights', 'weights_problems']
 
 # %% ../nbs/24d_arguments.ipynb #9d531669
 import ast
@@ -165,6 +165,13 @@ def _require_short(run):
                         "Choose a shorter path.")
 
 # %% ../nbs/24d_arguments.ipynb #289b3c3c
+def require_readable(
+    folder: Path,
+):
+    "The error of the system where a folder may not be looked into: a search would find nothing."
+    if folder.is_dir():
+        os.scandir(folder).close()
+
 def is_run(
     folder: Path,
 ) -> bool:
