@@ -136,7 +136,9 @@ def _why_no_experiment(path):
         return error.problems[0].found
     if names is None:
         return "it has not exactly one cell tagged parameters"
-    return "" if set(GIVEN) & set(names) else f"no parameter is called {', '.join(GIVEN[:-1])} or runs"
+    if not set(GIVEN) & set(names):
+        return "no parameter is called " + " or ".join(GIVEN)
+    return ""
 
 def no_experiments(
     folder: Path,  # with numbered notebooks

@@ -587,7 +587,8 @@ def _named_in(path, names):
     closed = [problem for problem in contents.problems if os.path.isdir(problem.file)]
     if closed:  # who knows which pictures are in there
         raise DataError(*closed)
-    unread = [file for file in files_below(path) if file.lower().endswith(tuple(UNREADABLE_ENDINGS))]
+    endings = tuple(UNREADABLE_ENDINGS)
+    unread = [file for file in files_below(path) if file.lower().endswith(endings)]
     return [p.place for p in contents.pictures] + unread
 
 # %% ../nbs/14a_foreign_predictions.ipynb #9205a5df

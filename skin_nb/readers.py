@@ -25,7 +25,8 @@ from .folders import (
     packed_files, picture_name, same_files)
 from .own_data import (
     NOTHING_KNOWN, PART_NAME, USUAL_NAMES, candidate_tables, class_folders, fill_lesions,
-    find_files, has_mapping, leave_out, load_class_folders, load_own_table, note_source, note_spellings,
+    find_files, has_mapping, leave_out, load_class_folders, load_own_table, note_source,
+    note_spellings,
     reader_columns, read_strictly, require_folder, translate)
 from .pictures import open_image
 from .siim import (

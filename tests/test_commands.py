@@ -194,7 +194,7 @@ def test_experiments_of_others(tmp_path, monkeypatch):
     (tmp_path / "nbs").mkdir()
     notebook(tmp_path / "nbs/30_train.ipynb", "1", defaults="lr = .1")
     assert notebooks_folder() == own_notebooks()
-    assert "no parameter is called data, out or runs" in no_experiments(tmp_path / "nbs").popitem()[1]
+    assert "no parameter is called data or out or runs" in no_experiments(tmp_path / "nbs").popitem()[1]
     mine = tmp_path / "nbs/31_mine.ipynb"
     notebook(mine, "1", defaults='data: str = "sample"\nout: str = ""\nleft: int')
     assert notebooks_folder() == tmp_path / "nbs"
