@@ -18,12 +18,12 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .arguments import absolute_path, refuse_argument
+from .arguments import absolute_path, empty_folder
 from .beside import (
     DEALS, class_rows, compare_scores, describe_subgroups, subgroup_rows, patient_groups,
     plot_subgroups, score_rows, span_text, subgroup_table)
 from .commands import READING_OPTIONS, add_options, find_data
-from .core import printable, write_json
+from .core import printable, replacing, write_json
 from .decisions import operating_points, plot_thresholds, threshold_curve
 from .evaluation import evaluate
 from .figures import (
@@ -37,6 +37,7 @@ from .pitfalls import PITFALLS
 from .pixels import AGREE, near_duplicates, perceptual_hashes
 from .predictions import write_predictions
 from .preparation import lesion_clusters
+from .readers import describe_reading, passed_over
 from .signs import (
     BY_IMAGE, DULL, FOUND, HEADLINE, ORDER, PAIRING, STRENGTHS, Clue, answer_signs,
     sign_of_balancing, sign_of_parted_lesions, sign_of_repeats, signs_found)
@@ -590,12 +591,8 @@ def new_folder(
     predictions: Path,  # the table
 ) -> Path:  # not there yet, or empty
     "Where an audit goes; a `DataError` where something is."
-    if out is not None:
-        folder = absolute_path("--out", out)
-        if os.path.lexists(folder) and (not folder.is_dir() or os.listdir(folder)):
-            refuse_argument("--out", str(folder), "a new or empty folder", "Choose another --out.")
-        return folder
-    return _free_folder(predictions.with_name(f"{predictions.stem}_audit"))
+    beside = predictions.with_name(f"{predictions.stem}_audit")
+    return empty_folder("--out", str(_free_folder(beside)) if out is None else out)
 
 def _free_folder(base):
     "The folder, or with a number where it is taken."
@@ -656,8 +653,10 @@ def _audit(arguments):
         foreign = read_foreign(file, table, arguments.scale)
         training = _training(arguments.train, table)
         audit = audit_predictions(foreign, table, training, not arguments.quick)
-    written = write_audit(audit, folder, f"Audit of {file.name}")
-    for line in describe_audit(audit).split("\n"):
+    with replacing(folder) as tmp:
+        written = write_audit(audit, tmp, f"Audit of {file.name}")
+    labels = [describe_reading(table), *passed_over(table)]
+    for line in [*labels, *describe_audit(audit).split("\n")]:
         print(printable(line))
     names = ", ".join(path.name for path in written)
     print(printable(f"\n{names} in {folder}".strip()))

@@ -100,7 +100,8 @@ def replacing(
         yield tmp
         os.replace(tmp, path)
     except OSError as error:
-        if error.errno and not error.filename:  # of a full disk only that it is full is known
+        unknown = not error.filename  # of a full disk only that it is full is known
+        if error.errno and (unknown or str(error.filename).startswith(str(tmp))):
             error.filename = str(path)
         raise
     finally:
@@ -159,11 +160,15 @@ def read_json(
                                 "Delete the file and run again.")) from None
 
 # %% ../nbs/00_core.ipynb #9789e202
+_FORBIDDEN = "a file that may not be read"
+
 def _kind_of_entry(path):
     "What stands at a path, if it is not a regular file that can be read; otherwise nothing."
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
+        if isinstance(error, PermissionError):
+            return _FORBIDDEN
         broken = isinstance(error, FileNotFoundError) and os.path.islink(path)
         absent = isinstance(error, (FileNotFoundError, NotADirectoryError))
         if broken:
@@ -173,7 +178,7 @@ def _kind_of_entry(path):
         return "a folder"
     if not stat.S_ISREG(mode):
         return "a pipe, a socket or a device"
-    return "" if os.access(path, os.R_OK) else "a file that may not be read"
+    return "" if os.access(path, os.R_OK) else _FORBIDDEN
 
 def require_file(
     path: str | Path,
@@ -182,6 +187,8 @@ def require_file(
 ) -> Path:
     "The path of a regular file that may be read; anything else is a `DataError`."
     found = _kind_of_entry(path)
+    if found == _FORBIDDEN:
+        fix = "Let this user read the file and enter its folder (chmod, chown), or name a copy."
     if found:
         raise DataError(Problem(str(path), None, found, expected, fix))
     return Path(path)

@@ -26,7 +26,6 @@ from .commands import add_options
 from .core import DataError, Problem, first_line, printable
 from .evaluate_command import NO_DIAGNOSIS, quiet_import
 from .pages import STYLE, bullet_list, html_picture, html_table, paragraph, subheading
-from .processes import stopping_is_an_exception
 from .terminal import exit_code, explain, notes_for_people
 
 # %% ../nbs/28c_demo.ipynb #27c8d439
@@ -311,7 +310,7 @@ def _demonstrate(arguments):
     classifier = _load(arguments.model)
     if not is_loopback(arguments.host):
         print(SEEN_BY_OTHERS)
-    with stopping_is_an_exception(), serving(classifier, arguments.host, arguments.port) as served:
+    with serving(classifier, arguments.host, arguments.port) as served:
         url, folder = served
         print(printable(f"the page: {url} (Ctrl-C stops it)"), NO_DIAGNOSIS, sep="\n", flush=True)
         _wait(folder)

@@ -10,11 +10,10 @@ import argparse
 import os
 from functools import partial
 from pathlib import Path
-from .arguments import absolute_path, refuse_argument
+from .arguments import absolute_path, empty_folder, refuse_argument
 from .commands import add_options
 from .core import printable
 from .evaluate_command import quiet_import
-from .predict import empty_folder
 from .terminal import exit_code, notes_for_people
 
 # %% ../nbs/28b_ensemble_command.ipynb #40c3d834

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXPORT_FORMATS', 'TOGETHER', 'PASSES', 'ABOUT', 'Served', 'read_calibration', 'load_served', 'Probe', 'draw_probe',
            'Format', 'compare_answers', 'try_format', 'describe_encoder', 'describe_served', 'example_code',
-           'format_rows', 'describe_columns', 'export_readme', 'require_new_folder', 'export_model']
+           'format_rows', 'describe_columns', 'export_readme', 'export_model']
 
 # %% ../nbs/27_export.ipynb #374f13c6
 import contextlib
@@ -23,7 +23,7 @@ from typing import Callable
 import numpy as np
 import pandas as pd
 import skin_nb
-from .arguments import refuse_argument
+from .arguments import empty_folder, refuse_argument
 from .core import DataError, Problem, first_line, printable, replacing, write_json
 from .evaluate_command import NO_DIAGNOSIS, quiet_import
 from .model_files import compare_seen, read_certainty, read_seen
@@ -496,14 +496,6 @@ def _by_program(names):
     return list(groups.values())
 
 # %% ../nbs/27_export.ipynb #d6cd6c3a
-def require_new_folder(
-    folder: Path,
-):
-    "A `DataError` for a place where something is already."
-    if os.path.lexists(folder) and (not folder.is_dir() or os.listdir(folder)):
-        refuse_argument("--out", f"{folder}, where something is already",
-                        "a new folder, or an empty one", "Choose another name.")
-
 def _require_written(table):
     "A `DataError` where not one format could be written."
     if not (table.file != "").any():
@@ -518,8 +510,7 @@ def export_model(
     probe: Probe,
 ) -> pd.DataFrame:  # a row a format, as try_format gives it
     "Write a model in several formats, with what goes beside it, whole or not at all."
-    folder = Path(folder)
-    require_new_folder(folder)
+    folder = empty_folder("--out", str(folder))
     with replacing(folder) as tmp:
         tmp.mkdir()
         rows = [try_format(name, served, probe, tmp) for name in tracked(formats, "exporting")]

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .core import DataError
-from .folders import look_through, picture_name
+from .folders import files_below, look_through, picture_name
 from .own_data import USUAL_CLASSES
+from .pictures import PICTURE_ENDINGS, UNREADABLE_ENDINGS
 from .predictions import prediction_columns, predictions_table
+from .readers import DOWNSAMPLED
 from .tables import (
     KNOWN_NAMES, LINE, class_name, column_named, complain, read_table, read_text, refuse, separator)
 from .tasks import MELANOMA, Task, as_melanoma, task_of, with_task
@@ -176,20 +178,27 @@ def _summing_to_one(file, p):
     return p / total
 
 # %% ../nbs/14a_foreign_predictions.ipynb #2a799e8e
-_ENDING = re.compile(r"\.(jpe?g|png|bmp|tiff?|webp|dcm)$", re.I)
+_ENDINGS = (*PICTURE_ENDINGS, *UNREADABLE_ENDINGS)
+_ENDING = re.compile(f"({'|'.join(map(re.escape, _ENDINGS))})$", re.I)
+
+def _other_names(image):
+    "What a picture may be called too: without folders, and as ISIC 2019 shortens names."
+    bare = picture_name(image).lower()
+    return {bare, bare.removesuffix(DOWNSAMPLED)}
 
 class PictureNames:
     "The pictures of a data set, found by what other people call them."
     def __init__(self,
                  ids,  # image ids of the data set
                  ):
-        self.known = {}
+        own = {str(image).lower(): str(image) for image in ids}
+        self.known = dict(own)
         several = set()
-        for image in map(str, ids):
-            for name in {image.lower(), picture_name(image).lower()}:
+        for image in own.values():
+            for name in _other_names(image) - own.keys():
                 if self.known.setdefault(name, image) != image:
                     several.add(name)
-        for name in several - {str(i).lower() for i in ids}:
+        for name in several:
             del self.known[name]  # a bare name that two folders have
 
     def find(self,
@@ -199,8 +208,9 @@ class PictureNames:
         parts = re.split(r"[/\\]", _ENDING.sub("", cell.strip()).lower())
         for at in range(len(parts)):
             name = "/".join(parts[at:])
-            if name in self.known:
-                return self.known[name]
+            found = self.known.get(name) or self.known.get(name.removesuffix(DOWNSAMPLED))
+            if found:
+                return found
         return None
 
 # %% ../nbs/14a_foreign_predictions.ipynb #3a000628
@@ -302,6 +312,20 @@ def _refuse_strangers(source, total, names):
                "some probability for a class of the data", "Remove the row, or add the class.")
 
 # %% ../nbs/14a_foreign_predictions.ipynb #1f5bf7a8
+def _refuse_odd_rows(source, values):
+    "A `DataError` for the few rows that are no shares of a whole where all the others are."
+    total = values.sum(1)
+    whole = 100 if np.median(total) > 50 else 1
+    odd = (np.abs(total - whole) > ROUNDED * whole) | (values < 0).any(1)
+    if odd.mean() > .1:  # then they are something else
+        return
+    said = [f"numbers from {row.min():g} that sum to {row.sum():.4g}" for row in values]
+    problems = complain(source.file, source.cells.assign(said=said), odd, "{said}",
+                        f"numbers from 0 that sum to {whole}, as in the other rows",
+                        "Correct the row.")
+    if problems:
+        raise DataError(*problems)
+
 def _is_hard(p):
     return bool(np.isin(p, (0, 1)).all())
 
@@ -321,6 +345,8 @@ def _read_wide(source, found):
     "A column a class."
     _check_complete(source, found)
     values = _numbers(source.file, source.cells, list(found.values()))
+    if source.scale is None:
+        _refuse_odd_rows(source, values)
     p, scale = to_probabilities(source.file, values, source.scale)
     form = "one-hot" if _is_hard(p) else "wide"
     p, note = _onto_task(source, p, list(found))
@@ -555,14 +581,25 @@ def read_ids(
 
 def _named_in(path, names):
     "What a file or a folder names."
-    if os.path.isdir(path):
-        return [p.place for p in look_through(path).pictures]
-    return _listed_ids(path, names)
+    if not os.path.isdir(path):
+        return _listed_ids(path, names)
+    contents = look_through(path)
+    closed = [problem for problem in contents.problems if os.path.isdir(problem.file)]
+    if closed:  # who knows which pictures are in there
+        raise DataError(*closed)
+    endings = tuple(UNREADABLE_ENDINGS)
+    unread = [file for file in files_below(path) if file.lower().endswith(endings)]
+    return [p.place for p in contents.pictures] + unread
 
 # %% ../nbs/14a_foreign_predictions.ipynb #9205a5df
+_AROUND_IDS = " \t\"',;[]"  # between the ids of a list, however somebody has written it
+
 def _listed_ids(file, names):
     "The cells of a file that name pictures: its lines, or its best column."
-    lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    lines = [line.strip(_AROUND_IDS) for line in read_text(file).splitlines()]
+    lines = [line for line in lines if line]
+    if len(lines) == 1 and names.find(lines[0]) is None:  # one behind the other
+        lines = re.split(f"[{re.escape(_AROUND_IDS)}]+", lines[0])
     if not lines:
         refuse(file, None, "an empty file", "ids of pictures", "Put them there, one a line.")
     if separator(lines[0]) not in lines[0]:

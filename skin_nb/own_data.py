@@ -33,6 +33,7 @@ from .tables import (
 from skin_nb.tasks import (
     CLASS_NAMES, GROUPS, HAM10000, ISIC2019, TASKS, is_odd_class, task_in_group, task_of_classes,
     with_task)
+from .terminal import explain_os_error
 
 # %% ../nbs/02d_own_data.ipynb #6c4d33f5
 LONE = ("nothing says which pictures show the same lesion: each counts as a lesion of its own, "
@@ -58,14 +59,24 @@ def note_source(
     return table
 
 # %% ../nbs/02d_own_data.ipynb #3b7587fe
+def _refuse_hidden(path):
+    "A `DataError` for what lies in a folder that may not be entered: is it there at all?"
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        raise DataError(explain_os_error(error)) from None
+    except (OSError, ValueError):
+        pass
+
 def require_folder(
     folder: str | Path,
 ):
-    "A `DataError` where there is no such folder."
+    "A `DataError` where there is no such folder, or nobody may say so."
     if os.path.isfile(folder):
         refuse(folder, None, "a file", "a folder with a table and pictures",
                "Name the folder it lies in; an archive has to be unpacked.")
     if not os.path.isdir(folder):
+        _refuse_hidden(folder)
         refuse(folder, None, "no such folder", "a folder with a table and pictures",
                "Check the path; the data set has to be unpacked.")
 
@@ -247,9 +258,7 @@ def load_class_folders(
 # %% ../nbs/02d_own_data.ipynb #c5d40c50
 def _note_unread(folder, classes, contents):
     "Note empty folders and tables that nobody reads where folders tell the classes."
-    tables = [os.path.relpath(file, folder) for file in candidate_tables(folder)
-              if file.lower().endswith(TABLE_ENDINGS)]
-    for reason, names in (EMPTY, _empty_folders(folder, classes)), (UNREAD, tables):
+    for reason, names in (EMPTY, _empty_folders(folder, classes)), (UNREAD, contents.tables):
         if names:
             contents.passed_over[reason] = names
 

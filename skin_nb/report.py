@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 import pandas as pd
-from .arguments import absolute_path, is_run, refuse_argument
+from .arguments import absolute_path, is_run, refuse_argument, require_readable
 from .batch import last_error
 from .beside import class_rows, describe_subgroups, subgroup_rows, plot_subgroups
 from .commands import add_options
@@ -345,6 +345,7 @@ def report_parser() -> argparse.ArgumentParser:
 def _report(arguments):
     run = absolute_path("RUN", arguments.run)
     out = None if arguments.out is None else absolute_path("--out", arguments.out)
+    require_readable(run)
     if not is_run(run):
         refuse_argument("RUN", str(run), "a run folder of skin_nb_run",
                         "Name another folder: skin_nb_runs lists them.")

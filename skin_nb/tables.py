@@ -60,8 +60,13 @@ def _check_beginning(file, raw):
     for mark, what in INTRUDERS.items():
         if start.startswith(mark):
             refuse(file, None, what, "a CSV file", "Put the table there, saved as CSV UTF-8.")
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+    every_other_is_nul = 25 < raw[:100].count(0) < 75
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or every_other_is_nul:
         refuse(file, 1, "text in UTF-16", "text in UTF-8", SAVE_AGAIN)
+
+def _line_at(raw, position):
+    "The line of a byte, whether lines end as on Windows, Linux or old Macs."
+    return len((raw[:position] + b"x").splitlines())
 
 def read_text(
     file: str | Path,  # in UTF-8
@@ -70,12 +75,12 @@ def read_text(
     raw = require_file(file, "a CSV file").read_bytes()
     _check_beginning(file, raw)
     if b"\0" in raw:
-        row = raw[:raw.index(b"\0")].count(b"\n") + 1
+        row = _line_at(raw, raw.index(b"\0"))
         refuse(file, row, "a NUL byte", "text", "The file is damaged: put a fresh copy there.")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        row = raw[:error.start].count(b"\n") + 1
+        row = _line_at(raw, error.start)
         found = f"a byte that isn't UTF-8 (0x{raw[error.start]:02x})"
         refuse(file, row, found, "a text file in UTF-8", SAVE_AGAIN)
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as Windows and old Macs write
@@ -103,7 +108,7 @@ def _explain_csv(error):
 
 # %% ../nbs/02b_tables.ipynb #4413d9b7
 _NO_HEADER = re.compile(r'\s*|"?sep=."?\s*', re.I)  # an empty line, or a hint for Excel
-_EDGES = " \t\n\xa0\ufeff\u200b\u200e\u200f\u202a\u202c\u2060"  # not seen, but copied along
+_EDGES = " \t\n\x1a\xa0\ufeff\u200b\u200e\u200f\u202a\u202c\u2060"  # not seen, but copied along
 
 def _beginning_of(lines):
     "The first line that may be a header."
@@ -118,7 +123,8 @@ def _records(file, text):
     "First line and cells of every record that isn't empty, the header first."
     text = re.sub(r'\A"?sep=."?(?=\n)', "", text, flags=re.I)
     marks = separator(_beginning_of(text.split("\n", 9)))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=marks, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=marks, strict=True,
+                        skipinitialspace=True)  # "a", "b"
     begins = 1
     try:
         for cells in reader:
@@ -134,7 +140,7 @@ LINE = "line of the file"  # a column for line numbers, under a name that no tab
 
 def _misfits(file, width, records):
     "What is wrong with the shape of rows, as a problem for each kind."
-    uneven = [(n, f"{len(c)} cells") for n, c in records if len(c) != width]
+    uneven = [(n, f"{len(c)} cell" + "s" * (len(c) != 1)) for n, c in records if len(c) != width]
     hiding = [(n, "a cell that holds whole rows") for n, c in records
               if len(c) == width and _hides_rows(c)]
     wanted = f"{width} cells, as in the header"
@@ -162,6 +168,9 @@ def some_problems(
 # %% ../nbs/02b_tables.ipynb #0762f8e8
 def _check_header(file, header, rows):
     "A `DataError` where the first line is no header of these rows."
+    if len(header) == 1 and separator(header[0]) in header[0]:
+        refuse(file, 1, "a first line that is one cell between quotation marks",
+               "a cell for each column", "Remove the marks around whole lines.")
     widths = {len(cells) for _, cells in rows}
     if len(widths) == 1 and len(header) not in widths:
         refuse(file, 1, f"a first line of {len(header)} and rows of {widths.pop()} cells",

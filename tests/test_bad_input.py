@@ -305,6 +305,27 @@ def test_isic2019_leaves_out_what_is_none_of_the_eight(tmp_path):
     assert left_out_rows(table) == {"UNK": 2}
 
 
+@pytest.mark.parametrize("names", [dict(AK="AKIEC"), dict(image="image_name"), dict(image="isic_id", UNK="unk")])
+def test_isic2019_under_other_names(tmp_path, names):
+    isic2019(tmp_path, ["AK", "NV", "SCC"])
+    truth = tmp_path / "ISIC_2019_Training_GroundTruth.csv"
+    pd.read_csv(truth).rename(columns=names).to_csv(truth, index=False)
+    assert lonely(lambda: read_any(tmp_path)).dx.tolist() == ["akiec", "nv", "scc"]
+
+
+@pytest.mark.parametrize("columns", [COLUMNS_2019[:7], [*COLUMNS_2019[:7], "UNK"]])
+def test_the_first_seven_classes_of_isic2019(tmp_path, columns):
+    isic2019(tmp_path, ["AK", "NV", *columns[7:]], columns, on_disk="{}_downsampled")
+    table = lonely(lambda: read_any(tmp_path))
+    assert table.dx.tolist() == ["akiec", "nv"] and task_of(table) == HAM10000
+
+
+def test_people_without_diagnoses(tmp_path):
+    picture().save(tmp_path / "a.jpg")
+    (tmp_path / "ISIC_2019_Test_Metadata.csv").write_text("image,age_approx,anatom_site_general,sex\na,50,,male\n")
+    refused(lambda: read_any(tmp_path), "no column of diagnoses", "--unlabelled")
+
+
 def test_isic2019_metadata(tmp_path):
     images = isic2019(tmp_path, ["MEL", "NV", "SCC"], on_disk="{}_downsampled")
     file = tmp_path / "ISIC_2019_Training_Metadata.csv"

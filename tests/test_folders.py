@@ -133,6 +133,8 @@ def test_what_spreadsheets_write(tmp_path, how):
 @pytest.mark.parametrize("change", [
     lambda text: "sep=,\n" + text,
     lambda text: "\n" + text,
+    lambda text: "\n".join(", ".join(f'"{c}"' for c in line.split(",")) for line in text.splitlines()),
+    lambda text: text + "\x1a",
     lambda text: text.replace(",back\n", ",back,,\n"),
     lambda text: text + " , , , , , , \n",
     lambda text: text.replace("male", "M"),
@@ -223,14 +225,16 @@ def test_a_conflict_is_decided_by_its_owner(tmp_path):
 def test_every_folder_is_a_class_where_somebody_says_so(tmp_path):
     sorted_into(tmp_path, "nv/a.jpg", "mel /b.jpg", "healthy/c.jpg")
     (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "nv" / "2020" / "may").mkdir(parents=True)
+    (tmp_path / "nv" / "2020" / "may" / "who.tsv").write_text("a\tb\n")
     problem, = survey(tmp_path)[1]
     assert "healthy/c.jpg" in problem.file and "--layout folders" in problem.fix
     table = in_order(tmp_path, layout="Folders")
     assert task_of(table).classes == ("healthy", "mel", "nv")
-    assert passed_over(table) == ["passed over: tables, since folders tell the classes: 1, such as notes.csv"]
+    assert passed_over(table) == ["passed over: tables, since folders tell the classes: 2, such as notes.csv"]
 
 
-@pytest.mark.parametrize("ones", [("True", "False"), ("1,0", "0,0"), ("1", "0")])
+@pytest.mark.parametrize("ones", [("True", "False"), ("1,0", "0,0"), ("1", "0"), ("1", "")])
 def test_a_truth_in_many_hands(tmp_path, ones):
     one, zero = ones
     sorted_into(tmp_path, "a.jpg", "b.jpg")
