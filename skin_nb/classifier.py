@@ -226,7 +226,8 @@ def _untold(cells):
 def _new_words(cells, column, known):
     "What a column says that a model has never met."
     said = {str(cell) for cell in cells.get(column, ()) if _says_something(cell)}
-    return sorted(said - set(known))
+    small = {word.casefold() for word in known}
+    return sorted(word for word in said if word.casefold() not in small)
 
 # %% ../nbs/24g_classifier.ipynb #88d8cca6
 def _describe_words(cells, values):

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['LONE', 'NOTHING_KNOWN', 'PART_WORDS', 'PART_NAME', 'NO_CLASS', 'EMPTY', 'UNREAD', 'MOST_CLASSES', 'KINDS',
-           'KIND_NAMES', 'NEEDED', 'COLUMN_KEYS', 'KEYS', 'KEYS_WANTED', 'EXAMPLE', 'ELSEWHERE', 'USUAL_NAMES',
-           'USUAL_CLASSES', 'YES_OR_NO', 'ANSWERS', 'reader_columns', 'note_source', 'require_folder', 'read_strictly',
-           'candidate_tables', 'class_folders', 'check_class_number', 'load_class_folders', 'read_folder',
-           'read_pictures', 'has_mapping', 'read_mapping', 'translate', 'leave_out', 'left_out_rows', 'fill_lesions',
-           'note_spellings', 'find_files', 'load_own_table', 'read_own_table', 'suggest_mapping', 'write_suggestion']
+           'KIND_NAMES', 'NEEDED', 'COLUMN_KEYS', 'KEYS', 'KEYS_WANTED', 'EXAMPLE', 'UNKNOWN_GROUP', 'ELSEWHERE',
+           'USUAL_NAMES', 'USUAL_CLASSES', 'YES_OR_NO', 'ANSWERS', 'reader_columns', 'note_source', 'require_folder',
+           'read_strictly', 'candidate_tables', 'class_folders', 'check_class_number', 'load_class_folders',
+           'read_folder', 'read_pictures', 'has_mapping', 'read_mapping', 'translate', 'leave_out', 'left_out_rows',
+           'fill_lesions', 'note_spellings', 'find_files', 'load_own_table', 'read_own_table', 'suggest_mapping',
+           'write_suggestion']
 
 # %% ../nbs/02d_own_data.ipynb #6c35c9b7
 import json
@@ -27,9 +28,9 @@ from .folders import (
     match_pictures, name_pictures, picture_name)
 from .pictures import PICTURE_ENDINGS, is_picture
 from .tables import (
-    GAPS, KNOWN_NAMES, LINE, MAPPING, SEX_WORDS, SHORT_NAMES, TABLE_COLUMNS, check_groups,
-    check_image_ids, check_people, check_some_class, class_name, column_named, header_of,
-    is_dangerous, meaning, named_like, one_spelling, read_table, refuse, typed)
+    GAPS, KNOWN_NAMES, LINE, LOCALIZATIONS, MAPPING, SEX_WORDS, SHORT_NAMES, TABLE_COLUMNS,
+    check_groups, check_image_ids, check_people, check_some_class, class_name, column_named,
+    header_of, is_dangerous, meaning, named_like, one_spelling, read_table, refuse, typed)
 from skin_nb.tasks import (
     CLASS_NAMES, GROUPS, HAM10000, ISIC2019, TASKS, is_odd_class, task_in_group, task_of_classes,
     with_task)
@@ -409,10 +410,12 @@ def _meanings(mapping, key):
 def _note_unused(mapping, table):
     "Warn of words that columns.json explains and no cell has."
     for key, column in ("classes", "dx"), ("sexes", "sex"):
-        there = set(map(_plain_word, table[column]))
+        there = {_plain_word(w) for word in set(table[column]) for w in (word, meaning(word))}
         unused = [word for word in mapping.get(key, {}) if _plain_word(word) not in there]
         if unused:
             warnings.warn(f"{MAPPING} explains {key} that no row has: {', '.join(unused[:5])}")
+
+UNKNOWN_GROUP = {"unknown": ""}  # of a lesion or a patient: many of them aren't the same one
 
 def translate(
     mapping: dict,  # from columns.json
@@ -428,8 +431,15 @@ def translate(
     dx = [class_name(meaning(numbers.get(word, word), classes)) for word in table.dx]
     sex = [meaning(word, sexes).lower() for word in table.sex]
     for column in table.columns.drop([LINE, "image_id"]):
-        table[column] = [meaning(word) for word in table[column]]
-    return table.assign(dx=pd.Series(dx, table.index, dtype=object), sex=sex)
+        gaps = UNKNOWN_GROUP if column in GROUPS else None
+        table[column] = [meaning(word, gaps) for word in table[column]]
+    table = table.assign(dx_type=table.dx_type.str.lower(), sex=sex)
+    table["localization"] = [_small_site(word) for word in table.localization]
+    return table.assign(dx=pd.Series(dx, table.index, dtype=object))
+
+def _small_site(word):
+    "A body site in small letters where it is one of HAM10000's; any other word as it is."
+    return word.lower() if word.lower() in LOCALIZATIONS else word
 
 # %% ../nbs/02d_own_data.ipynb #28a34709
 def leave_out(
@@ -437,6 +447,7 @@ def leave_out(
     names: pd.Series,  # what the data call the classes of these rows, with their index
 ) -> pd.DataFrame:
     "The table without some rows, which are counted aloud."
+    names = names.replace("", "(empty)")
     counts = {str(name): int(n) for name, n in names.value_counts().items()}
     if counts:
         listed = ", ".join(f"{n:,} of class {name}" for name, n in counts.items())

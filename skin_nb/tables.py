@@ -256,7 +256,8 @@ def named_like(
     return cells.rename(columns={column: name for name, column in there.items()})
 
 # %% ../nbs/02b_tables.ipynb #3b70da1b
-GAPS = ("", "na", "n/a", "nan", "none", "null")  # in small letters
+GAPS = ("", "na", "n/a", "n.a.", "nan", "none", "null", "#n/a", "#null!", "<na>", "nil", "missing",
+        "not available", "-", "--", ".", "?")  # in small letters
 SEX_WORDS = {"f": "female", "m": "male", "w": "female", "woman": "female", "man": "male"}
 
 def meaning(
@@ -264,9 +265,10 @@ def meaning(
     words: dict | None = None,  # word in small letters -> what it means
 ) -> str | None:  # empty: a gap; what words says, perhaps None
     "What a cell means."
-    if words and word.lower() in words:
+    words = words or {}
+    if word.lower() in words:
         return words[word.lower()]
-    return "" if word.lower() in GAPS else word
+    return words.get("", "") if word.lower() in GAPS else word
 
 # %% ../nbs/02b_tables.ipynb #0a28fd70
 OTHER_NAMES = {
@@ -420,7 +422,8 @@ def check_some_class(
     "Rows without a class, or with one that can't be a name."
     odd = _marked(is_odd_class(name) for name in table.dx)
     return [*complain(file, table, table.dx == "", "no class for image {image_id}", "a class",
-                      "Fill in the cell, or remove the row."),
+                      "Fill in the cells, or leave such rows out: write {\"classes\": {\"\": null}} "
+                      f"into {MAPPING} beside the table."),
             *complain(file, table, odd, "class {dx!r:.100} for image {image_id}", CLASS_NAMES,
                       RENAME_CLASS)]
 

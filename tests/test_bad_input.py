@@ -12,6 +12,7 @@ from skin_nb.preparation import (encode_metadata, fit_metadata, lesions_shared, 
 from skin_nb.own_data import left_out_rows, read_folder, read_own_table
 from skin_nb.readers import (find_problems, read_any, read_ham10000, read_isic2018, read_isic2019,
                              survey)
+from skin_nb.tables import GAPS
 from skin_nb.tasks import HAM10000, ISIC2019, MELANOMA, task_in_group, task_of
 from skin_nb.understanding import class_counts
 
@@ -398,15 +399,48 @@ def test_own_table_by_patient(tmp_path):
 
 
 def test_gaps_of_own_tables(tmp_path):
-    gaps = ["NA", "NaN", "None", ""]
+    gaps = [*GAPS, *map(str.upper, GAPS[1:]), "None"]
     rows = [(f"{i}.jpg", "nv", f"L{i}", "P", gap, gap) for i, gap in enumerate(gaps)]
     table = read_any(own_table(tmp_path, rows, age="years", sex="gender", localization="years"))
     assert table.age.isna().all() and set(table.sex) == set(table.localization) == {"unknown"}
-    own_table(tmp_path, [*rows, ("9.jpg", "NA", "None", "P", "", "")])
-    with pytest.warns(UserWarning, match="1 of 5 pictures have no lesion_id"):
+    own_table(tmp_path, [*rows, ("gap.jpg", "NA", "None", "P", "", "")])
+    with pytest.warns(UserWarning, match=f"1 of {len(gaps) + 1} pictures have no lesion_id"):
         table, problems = survey(tmp_path)
-    assert [p.found for p in problems] == ["no class for image 9"]
-    assert table.lesion_id.tolist() == ["L0", "L1", "L2", "L3", "9"]
+    assert [p.found for p in problems] == ["no class for image gap"]
+    assert table.lesion_id.tolist() == [*(f"L{i}" for i in range(len(gaps))), "gap"]
+
+
+def test_pictures_of_unknown_lesions_are_not_of_one(tmp_path):
+    words = ["unknown", "Unknown", "-", "?", "#N/A", "L1"]
+    own_table(tmp_path, [(f"{i}.jpg", "nv", word, word) for i, word in enumerate(words)],
+              patient_id="person")
+    with pytest.warns(UserWarning, match="5 of 6 pictures have no lesion_id"):
+        table = read_any(tmp_path)
+    assert table.lesion_id.tolist() == [*"01234", "L1"] and set(table.patient_id) == {"", "L1"}
+
+
+def test_own_table_leaves_rows_without_a_class_out(tmp_path):
+    "As the problem with these rows says."
+    rows = [*ROWS, ("f.jpg", "", "L5", "P4"), ("g.jpg", "NA", "L6", "P4")]
+    problem, = survey(own_table(tmp_path, rows))[1][:1]
+    assert '{"classes": {"": null}}' in problem.fix
+    with pytest.warns(UserWarning, match=r"1 of class \(empty\)") as told:
+        table = read_any(own_table(tmp_path, rows, classes={"": None}))
+    assert len(table) == len(ROWS) and left_out_rows(table) == {"(empty)": 1, "NA": 1}
+    assert not any("explains" in str(warning.message) for warning in told)
+
+
+def test_capitals_make_no_other_site(tmp_path):
+    "A clinic's own words stay as they are written, and a model knows them in any capitals."
+    words = ["Lower Extremity", "FACE", "Gesäß", "Unknown"]
+    own_table(tmp_path, [(f"{i}.jpg", "nv", f"L{i}", "HISTO", word, "Male") for i, word in enumerate(words)],
+              localization="years", dx_type="person")
+    table = read_any(tmp_path)
+    assert table.localization.tolist() == ["lower extremity", "face", "Gesäß", "unknown"]
+    assert set(table.dx_type) == {"histo"}
+    encoder = fit_metadata(table)
+    told = table.assign(localization=table.localization.str.upper())
+    assert (encode_metadata(encoder, told) == encode_metadata(encoder, table)).all()
 
 
 @pytest.mark.parametrize("mapping, found", [
