@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HAM10000_PARTS', 'TABLE_NAMES', 'FIX_HEADER', 'OTHER_FOLDERS', 'ISIC2018_COLUMNS', 'ISIC2018_MARKS', 'ISIC2019_MARKS',
-           'ISIC_PARTS', 'CONFIRMED', 'DOWNSAMPLED', 'ISIC2019_COLUMNS', 'NONE_OF_THEM', 'ISIC2019_METADATA',
+           'ISIC_PARTS', 'CONFIRMED', 'DOWNSAMPLED', 'NONE_OF_THEM', 'ISIC2019_COLUMNS', 'ISIC2019_METADATA',
            'PH2_TABLE', 'PH2_CLASSES', 'LAYOUTS', 'KNOWN_LAYOUTS', 'ARCHIVES', 'UNKNOWN', 'CHALLENGES',
            'PART_SPELLINGS', 'read_ham10000', 'read_isic2018', 'read_isic2019', 'Layout', 'find_layout', 'read_any',
            'describe_reading', 'passed_over', 'data_stamp', 'survey', 'find_problems']
@@ -26,7 +26,7 @@ from .folders import (
 from .own_data import (
     NOTHING_KNOWN, PART_NAME, candidate_tables, class_folders, fill_lesions, find_files,
     has_mapping, leave_out, load_class_folders, load_own_table, note_source, note_spellings,
-    reader_columns, read_strictly, require_folder, translate)
+    reader_columns, read_strictly, require_folder, translate, usual_class)
 from .pictures import open_image
 from .siim import (
     are_packed_again, load_siim, load_tfrecords, record_files, siim_tables)
@@ -144,6 +144,7 @@ def _load_ham10000(folder, part=None):
                        FIX_HEADER)
     contents = look_through(folder)
     table = translate({}, file, cells[[*TABLE_COLUMNS, LINE]])
+    table["dx"] = list(map(usual_class, table.dx))
     table, matches = find_files(table, contents)
     others = [f for name, several in tables.items() if name != part for f in several]
     rest = _set_aside(contents, matches.rest, part, others)
@@ -269,9 +270,13 @@ def _no_groupings(folder):
             and not has_columns(header_of(file), "image", "lesion_id")]
 
 # %% ../nbs/03_readers.ipynb #d41c9495
+NONE_OF_THEM = "UNK"  # a column for what is none of the classes
+
 def _read_truth(file, names):
-    "image_id, dx and row of a ground-truth file, and what is wrong with it."
+    "image_id, dx (None: none of the classes) and row of a truth, and what is wrong with it."
     cells, problems = read_table(file)
+    if column_named(cells.columns, NONE_OF_THEM):
+        names = names | {NONE_OF_THEM: None}
     cells = named_like(file, cells, ["image", *names], "image and a column per class",
                        "Put a fresh copy of the file there.")
     dx, certain = _one_hot(file, cells, names)
@@ -283,6 +288,9 @@ def _read_truth(file, names):
     problems += complain(file, table, ~certain, "no single class for image {image_id}",
                          f"one 1 and {zeros} 0", fix)
     return table, problems
+
+def _leave_out_none(table):
+    return leave_out(table, table.dx[table.dx.isna()].fillna(NONE_OF_THEM))
 
 # %% ../nbs/03_readers.ipynb #07388be4
 def _load_isic2018(folder, part=None):
@@ -296,6 +304,7 @@ def _load_isic2018(folder, part=None):
     table, problems = _read_truth(file, ISIC2018_COLUMNS)
     contents = look_through(folder)
     table, matches = find_files(table, contents)
+    table = _leave_out_none(table)
     lesion_id, dx_type = _groupings(folder, list(table.image_id))
     table = table.assign(**NOTHING_KNOWN).assign(lesion_id=lesion_id, dx_type=dx_type)
     rest = _set_aside(contents, matches.rest, part, others)
@@ -316,7 +325,6 @@ def read_isic2018(
 ISIC2019_COLUMNS = {  # column of the truth -> class
     "AK": "akiec", "BCC": "bcc", "BKL": "bkl", "DF": "df", "MEL": "mel", "NV": "nv", "SCC": "scc",
     "VASC": "vasc"}
-NONE_OF_THEM = "UNK"
 
 # %% ../nbs/03_readers.ipynb #3a3e8be4
 ISIC2019_METADATA = {"image": "image_id", "age_approx": "age", "sex": "sex",
@@ -353,22 +361,16 @@ def _load_isic2019(folder, part=None):
     "A part of ISIC 2019, and what is wrong with it."
     files = _isic2019_truths(folder)
     file, part = _truth(folder, part, files)
-    table, problems = _read_truth(file, _isic2019_classes(file))
+    table, problems = _read_truth(file, ISIC2019_COLUMNS)
     contents = look_through(folder)
     table, matches = find_files(table, contents, also=DOWNSAMPLED)
-    table = leave_out(table, table.dx[table.dx.isna()].fillna(NONE_OF_THEM))
+    table = _leave_out_none(table)
     known, wrong = _isic2019_metadata(folder, table.image_id)
     table = fill_lesions(table.assign(**known, dx_type="unknown"))
     rest = _set_aside(contents, matches.rest, part, [f for f in files if f != file])
     problems += wrong + check_image_ids(file, table) + contents.problems + matches.unlike
     problems += join_pictures(file, table, rest, contents) + _check_metadata(folder)
     return note_source(with_task(typed(table), ISIC2019), contents, file, part), problems
-
-def _isic2019_classes(file):
-    "Column of this truth -> class; None for what is none of the eight."
-    if column_named(header_of(file), NONE_OF_THEM):
-        return ISIC2019_COLUMNS | {NONE_OF_THEM: None}
-    return ISIC2019_COLUMNS
 
 # %% ../nbs/03_readers.ipynb #e79f682b
 def read_isic2019(

@@ -284,15 +284,19 @@ LONG_NAMES = {name.lower(): short for task in TASKS.values()
 SHORT_NAMES = {short: short for short in LONG_NAMES.values()}
 KNOWN_NAMES = SHORT_NAMES | LONG_NAMES | OTHER_NAMES  # in small letters -> class
 
+_IN_BRACKETS = re.compile(r"(?:[(]|[(].*, )(\w+)[)]$")  # "melanoma (mel)", "naevi (moles, nv)"
+
 def class_name(
     word: str | None,
 ) -> str | None:  # None stays None
     "The short name of a known class; any other word as it is."
     if word is None:
         return None
-    word = unicodedata.normalize("NFC", word.strip())
+    word = unicodedata.normalize("NFC", " ".join(word.split()))
     plain = word.lower()
-    return KNOWN_NAMES.get(plain) or KNOWN_NAMES.get(re.sub("[_-]", " ", plain), word)
+    short = _IN_BRACKETS.search(plain)
+    names = (plain, re.sub("[_-]", " ", plain), short and short[1])
+    return next((KNOWN_NAMES[name] for name in names if name in KNOWN_NAMES), word)
 
 # %% ../nbs/02b_tables.ipynb #20a4e4df
 def one_spelling(

@@ -224,6 +224,8 @@ def lonely(call):
     (["melanoma", "nevus"], ("nevus", "mel")),
     (["NV", "Basal cell carcinoma", "SCC"], ("bcc", "nv", "scc")),
     (["Melanoma", "other"], MELANOMA.classes),
+    (["bcc", "Nevus", "Pigmented_benign_keratosis"], ("bcc", "bkl", "nv")),
+    (["Melanoma (mel)", "Naevi (moles, nv)", "Wart (not mel)"], ("Wart (not mel)", "mel", "nv")),
     (HAM10000.classes, HAM10000.classes),
     ([HAM10000.descriptions[c].partition(" /")[0] for c in HAM10000.classes], HAM10000.classes),
     (["nv"], HAM10000.classes)])
@@ -371,7 +373,7 @@ def test_own_table_of_known_classes_is_ham10000(tmp_path):
 
 def test_own_table_leaves_classes_out(tmp_path):
     "Rows and pictures both; a picture that isn't there is nobody's problem."
-    own_table(tmp_path, ROWS, classes=dict(nevus="nv", scc=None, Seborrheic=None))
+    own_table(tmp_path, ROWS, classes={"nevus": "nv", "scc ": None, "Seborrheic": None})
     (tmp_path / "photos" / "e.jpg").unlink()
     with pytest.warns(UserWarning, match="1 of class SCC, 1 of class Seborrheic"):
         table, problems = survey(tmp_path)
@@ -443,10 +445,18 @@ def test_capitals_make_no_other_site(tmp_path):
     assert (encode_metadata(encoder, told) == encode_metadata(encoder, table)).all()
 
 
+def test_columns_beside_class_folders(tmp_path):
+    sort_into(tmp_path, ["nv", "mel", "healthy"])
+    (tmp_path / "columns.json").write_text('{"classes": {"healthy": null}}')
+    refused(lambda: read_any(tmp_path), "0 tables", "move columns.json away")
+
+
 @pytest.mark.parametrize("mapping, found", [
     (dict(group="lesion"), "group 'lesion'"), (dict(group="patient_id"), "no patient_id"),
     (dict(malignant=["wart"]), "malignant: wart"), (dict(malignant="mel"), 'malignant: "mel"'),
-    (dict(classes=["nv"]), "classes: ["), (dict(classes=dict(SCC=1)), "classes: {"),
+    (dict(classes=["nv"]), "classes: ["), (dict(classes=dict(SCC=1)), "or null for a class"),
+    (dict(classes=dict(SCC="null")), "null without quotation marks"),
+    (dict(classes=dict(SCC="")), "'SCC' called ''"),
     (dict(sexes=dict(u=None)), "sexes: {"), (dict(task="my task"), "task 'my task'"),
     (dict(task="ham10000"), "task 'ham10000' with Nevus, Seborrheic, scc"), (dict(age=3), "age: 3"),
     (dict(classes={row[1]: None for row in ROWS}), "no class"),

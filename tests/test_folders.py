@@ -104,6 +104,8 @@ def test_pictures_of_the_challenge_beside_ham10000(tmp_path):
     lambda t: t.assign(dx=t.dx.str.upper(), sex="Male"),
     lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions)),
     lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions).str.replace(" ", "_").str.replace("_/_", " / ")),
+    lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions) + "  (" + t.dx + ")"),
+    lambda t: t.assign(dx=t.dx.replace(dict(nv="Nevus", mel="Malignant melanoma", bkl="pigmented_benign_keratosis"))),
     lambda t: t.assign(image_id=t.image_id + ".JPG"),
     lambda t: t.assign(image_id="C:\\data\\" + t.image_id + ".jpg"),
     lambda t: t.assign(image_id=t.image_id.str.lower()),
@@ -241,6 +243,15 @@ def test_a_truth_in_many_hands(tmp_path, ones):
     assert table.dx.tolist() == ["mel"] * 2 and table.lesion_id.tolist() == ["L1"] * 2
 
 
+def test_a_truth_with_none_of_the_classes(tmp_path):
+    "The column UNK of ISIC 2019, in a table of 2018's classes."
+    sorted_into(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    truth = TRUTH.strip() + ",UNK\na,1,0,0,0,0,0,0,0\nb,0,1,0,0,0,0,0,0\nc,0,0,0,0,0,0,0,1\n"
+    (tmp_path / "truth.csv").write_text(truth)
+    table = in_order(tmp_path)
+    assert table.dx.tolist() == ["mel", "nv"] and left_out_rows(table) == {"UNK": 1}
+
+
 def test_the_challenge_beside_ham10000(tmp_path):
     ham(tmp_path)
     save(tmp_path / "ISIC_90.jpg")
@@ -276,6 +287,9 @@ ELSEWHERE = {
     "isic_archive": (dict(isic_id=["a", "b", "c"], age_approx=["50", "", "60"], diagnosis_1=["Benign", "Malignant", "Benign"],
                           diagnosis_3=["Nevus", "Melanoma, NOS", "Seborrheic keratosis"], lesion_id=["L1", "", ""],
                           sex=["male", "female", ""], anatom_site_general=["head/neck"] * 3), ["nv", "mel", "bkl"]),
+    "isic_archive_of_ham10000": (dict(isic_id=["a", "b", "c"], diagnosis_1=["Benign", "Malignant", "Malignant"],
+                                      diagnosis_3=["Pigmented benign keratosis", "Melanoma Invasive", "Basal cell carcinoma"]),
+                                 ["bkl", "mel", "bcc"]),
     "pad_ufes_20": (dict(patient_id=["P1", "P2", "P3"], lesion_id=["1", "2", "3"], age=["40", "50", "60"],
                          gender=["FEMALE", "MALE", ""], region=["FACE", "ARM", "NOSE"], diagnostic=["NEV", "SEK", "ACK"],
                          img_id=["a.png", "b.png", "c.png"]), ["nv", "bkl", "akiec"]),
