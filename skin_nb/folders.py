@@ -27,12 +27,15 @@ from .terminal import Progress, explain_os_error
 
 # %% ../nbs/02c_folders.ipynb #dfa18a48
 MASKS = re.compile(r"segmentation|mask|__macosx|^imd\d+_(lesion|roi)$", re.I)  # folders; PH2: imd…
-SYSTEM_NAMES = ("@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information",
-                "thumbs.db", "desktop.ini")  # files and folders, in small letters
+SYSTEM_NAMES = (  # files and folders, in small letters
+    "@eadir", "@tmp", "@synoresource", "@sharebin", "#recycle", "#snapshot",  # Synology
+    "@recycle", "@recently-snapshot",  # QNAP
+    "$recycle.bin", "recycler", "system volume information", "found.000", "thumbs.db",  # Windows
+    "desktop.ini", "network trash folder", "temporary items", "lost+found")
 TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".xls", ".xlsx")
 OWN_FILES = (MAPPING, "fetched.json")  # what this project puts beside data
 
-MASK_NAMES = re.compile("[_-](segmentation|mask|superpixels)$", re.I)  # of files, without ending
+MASK_NAMES = re.compile(r"[_-](segmentation|mask|superpixels|attribute_\w+)$", re.I)  # of files
 
 IN_MASKS = "pictures in folders of masks"
 BESIDE = "masks beside their pictures"
@@ -229,9 +232,9 @@ def look_through(
 # %% ../nbs/02c_folders.ipynb #22f51b59
 def _put_masks_aside(contents):
     "A picture that is named after another one as its mask is none."
-    places = {p.place for p in contents.pictures}
-    masks = {place for place in places
-             if MASK_NAMES.search(place) and MASK_NAMES.sub("", place) in places}
+    stems = {p.stem for p in contents.pictures}  # masks may lie in a folder of their own
+    masks = {p.place for p in contents.pictures
+             if MASK_NAMES.search(p.stem) and MASK_NAMES.sub("", p.stem) in stems}
     if masks:
         contents.passed_over[BESIDE] += sorted(masks)
         contents.pictures = [p for p in contents.pictures if p.place not in masks]

@@ -150,11 +150,13 @@ def _may_be_table(entry):
     return "." in name or not is_picture(entry.path)
 
 def _listed(entry):
-    "What is in a folder; nothing where it can't be listed."
+    "What is in a folder, and in one of the same name in it; nothing where it can't be listed."
     try:
-        return list_folder(entry.path)
+        entries = list_folder(entry.path)
     except DataError:
         return []
+    again = [e for e in entries if e.name == entry.name and kind_of(e) == "folder"]
+    return [*entries, *(deeper for e in again for deeper in _listed(e))]
 
 # %% ../nbs/02d_own_data.ipynb #2b39e189
 def class_folders(

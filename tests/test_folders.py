@@ -1,6 +1,7 @@
 "What people who do this job have on their disks: which pictures, classes and lesions come out, and what is said of the rest."
 import json
 import os
+import shutil
 import time
 import unicodedata
 import warnings
@@ -8,7 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 from skin_nb.own_data import left_out_rows, write_suggestion
-from skin_nb.readers import data_stamp, describe_reading, passed_over, read_any, survey
+from skin_nb.readers import (data_stamp, describe_reading, passed_over, read_any, read_isic2018,
+                             survey)
 from skin_nb.tables import TABLE_COLUMNS
 from skin_nb.tasks import HAM10000, task_of
 
@@ -62,7 +64,10 @@ def test_every_format_at_every_depth_is_read(tmp_path):
     ("masks/a.png", "masks"), ("HAM10000_segmentations_lesion_tschandl/a.png", "masks"),
     ("__MACOSX/nv/._a.jpg", "masks"), ("nv/@eaDir/a.jpg/SYNOFILE_THUMB_M.jpg", "hidden or system"),
     ("nv/.thumbs/a.jpg", "hidden or system"), ("lost+found/a.jpg", "hidden or system"),
-    ("nv/.a.jpg", "hidden or system"), ("nv/a_segmentation.png", "masks beside")])
+    ("nv/.a.jpg", "hidden or system"), ("nv/a_segmentation.png", "masks beside"),
+    ("nv/#snapshot/a.jpg", "hidden or system"), ("@Recycle/a.jpg", "hidden or system"),
+    ("Task1_GroundTruth/a_segmentation.png", "masks beside"),
+    ("Task2_GroundTruth/a_attribute_pigment_network.png", "masks beside")])
 def test_what_is_passed_over_is_named(tmp_path, place, reason):
     sorted_into(tmp_path, "nv/a.jpg", "mel/b.jpg", place)
     table = in_order(tmp_path)
@@ -270,6 +275,48 @@ def test_parts_are_named(tmp_path):
     table = in_order(tmp_path, part="validation")
     assert table.image_id.tolist() == ["a1", "b1"] and "part validation" in describe_reading(table)
     assert "pictures of other parts: 2" in passed_over(table)[0]
+
+
+def truths(root, name, *parts):
+    "The challenge with a truth `name` and pictures in a folder for each part."
+    for part in parts:
+        sorted_into(root, f"{part}/images/{part}.jpg")
+        (root / part / name).parent.mkdir(exist_ok=True)
+        (root / part / name).write_text(TRUTH + f"{part},1,0,0,0,0,0,0\n")
+
+
+@pytest.mark.parametrize("part", ["val", "Validation", "VALID"])
+def test_parts_by_the_names_of_folders(tmp_path, part):
+    truths(tmp_path, "GroundTruth.csv", "train", "val")
+    assert in_order(tmp_path, part=part).image_id.tolist() == ["val"]
+    with pytest.warns(UserWarning, match="lesion of its own"):
+        assert read_isic2018(tmp_path, part).image_id.tolist() == ["val"]
+
+
+def test_parts_that_no_name_tells(tmp_path):
+    "Advice that can be followed: --part would choose none of them."
+    truths(tmp_path, "GroundTruth.csv", "january", "february")
+    problem, = survey(tmp_path)[1]
+    assert "a folder of its own" in problem.fix and "--part" not in problem.fix
+    assert in_order(tmp_path / "january").image_id.tolist() == ["january"]
+
+
+def test_a_truth_twice_is_one(tmp_path):
+    truths(tmp_path, "truth.csv", "one")
+    shutil.copy(tmp_path / "one" / "truth.csv", tmp_path / "truth (1).csv")
+    assert len(in_order(tmp_path)) == 1
+
+
+TRAINING = "ISIC2018_Task3_Training_"
+
+
+def test_archives_unpacked_into_folders_of_their_own_names(tmp_path):
+    deep = tmp_path / f"{TRAINING}GroundTruth" / f"{TRAINING}GroundTruth"
+    deep.mkdir(parents=True)
+    (deep / "truth.csv").write_text(TRUTH + "a,1,0,0,0,0,0,0\n")
+    sorted_into(tmp_path, f"{TRAINING}Input/{TRAINING}Input/a.jpg", "ISIC2018_Task1-2_Training_Input/z.jpg")
+    table = in_order(tmp_path)
+    assert table.image_id.tolist() == ["a"] and "pictures of other parts: 1" in passed_over(table)[0]
 
 
 @pytest.mark.parametrize("parts", [["train", "test"], ["Training", "Validation", "Testing"]])
