@@ -6,8 +6,8 @@
 __all__ = ['MASKS', 'SYSTEM_NAMES', 'TABLE_ENDINGS', 'OWN_FILES', 'MASK_NAMES', 'IN_MASKS', 'BESIDE', 'HIDDEN', 'NO_PICTURES',
            'ROUND', 'COPIES', 'OTHER_PARTS', 'is_system_name', 'Picture', 'Contents', 'list_folder', 'files_in',
            'folders_in', 'stat_folder', 'kind_of', 'files_below', 'look_through', 'describe_passed_over',
-           'name_pictures', 'is_copy', 'is_readable_file', 'same_files', 'Matches', 'match_pictures', 'picture_name',
-           'join_pictures']
+           'name_pictures', 'is_copy', 'is_readable_file', 'same_files', 'Matches', 'match_pictures', 'row_names',
+           'nearest_names', 'picture_name', 'join_pictures']
 
 # %% ../nbs/02c_folders.ipynb #28e52518
 import filecmp
@@ -352,7 +352,7 @@ def _unlike(several):
             unlike += [(first.path, other.path) for other in others
                        if not is_copy(first.path, other.path)]
             progress.update()
-    fix = "Remove the wrong one, or write the folder too into the table's cell."
+    fix = "Write the folder too into the table's cells; or remove the picture that is wrong."
     problems = [Problem(other, None, f"a second picture of this name, unlike {first}",
                         "one file per image id", fix) for first, other in unlike]
     return problems if len(problems) <= 3 else [replace(problems[0], count=len(problems))]
@@ -427,6 +427,21 @@ def _ids(parts):
 
 def _kinds(ids):
     return len(set(ids))
+
+def row_names(
+    cells,  # (n,) text of the column that names pictures
+) -> list:  # of str
+    "What rows call their pictures: names, or paths where only these tell the rows apart."
+    return _ids([_parts(cell) for cell in cells])
+
+def nearest_names(
+    places,  # (n,) paths or names of pictures
+    names,  # from row_names
+) -> list:  # of str, the name of each picture; None where there is none, or none is the nearest
+    "What a table calls some pictures; where names repeat, their folders tell."
+    index = _Index([Picture(name, name) for name in names])
+    found = [index.find(_parts(place)) for place in places]
+    return [near[0].path if len(near) == 1 else None for near in found]
 
 def picture_name(
     cell: str,  # of a table

@@ -26,14 +26,14 @@ from .folders import (
 from .own_data import (
     NOTHING_KNOWN, PART_NAME, candidate_tables, class_folders, fill_lesions, find_files,
     has_mapping, leave_out, load_class_folders, load_own_table, note_source, note_spellings,
-    reader_columns, read_strictly, require_folder, translate, usual_class)
+    reader_columns, read_strictly, require_folder, suggest_mapping, translate, usual_class)
 from .pictures import open_image
 from .siim import (
     are_packed_again, load_siim, load_tfrecords, record_files, siim_tables)
 from skin_nb.tables import (
-    LINE, MAPPING, TABLE_COLUMNS, check_classes, check_groups, check_image_ids, check_people,
-    column_named, complain, has_columns, header_of, named_like, read_table, read_text, refuse,
-    typed)
+    LINE, MAPPING, SHORT_NAMES, TABLE_COLUMNS, check_classes, check_groups, check_image_ids,
+    check_people, column_named, complain, has_columns, header_of, named_like, read_table, read_text,
+    refuse, typed)
 from .tasks import HAM10000, ISIC2019, task_of, task_of_classes, with_task
 from .terminal import Progress
 
@@ -433,8 +433,21 @@ def _load_ph2(folder):
 # %% ../nbs/03_readers.ipynb #6624c8c6
 def _part_folders(folder):
     "Folders called train, test and the like that hold class folders: name -> path."
-    return {e.name.lower(): e.path for e in folders_in(folder)
-            if PART_NAME.fullmatch(e.name) and class_folders(e.path)}
+    parts = {e.name.lower(): e.path for e in folders_in(folder) if PART_NAME.fullmatch(e.name)}
+    classes = {name: class_folders(path) for name, path in parts.items()}
+    is_known = any(name in SHORT_NAMES for found in classes.values() for name in found.values())
+    if not is_known and any(classes.values()) and _names_pictures(folder):
+        return {}  # their folders are patients, say
+    return {name: path for name, path in parts.items() if classes[name]}
+
+def _names_pictures(folder):
+    "Whether a table in a folder names its pictures and their classes."
+    if not candidate_tables(folder):
+        return False
+    try:
+        return bool(suggest_mapping(folder))
+    except DataError:
+        return False
 
 def _load_parts(folder, part=None):
     "One of several folders with class folders, and what is wrong with it."
@@ -542,7 +555,7 @@ def _guess(folder):
         return (f"a table of tiny pictures ({os.path.basename(pixels[0])})",
                 "Kaggle's hmnist tables have no ids, so pictures of one lesion can't be kept "
                 "together. Use the pictures and HAM10000_metadata.csv.")
-    below = _layouts_below(folder)
+    below = [] if _names_pictures(folder) else _layouts_below(folder)
     if below and look_through(Path(folder) / below[0]).pictures:
         return (f"{UNKNOWN}, but in the folders {', '.join(below)}",
                 f"Name one: {folder}/{below[0]}.")

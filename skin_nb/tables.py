@@ -349,7 +349,8 @@ def check_image_ids(
         *complain(file, table, ids == "", "no image_id", "an image_id",
                   "Fill in the cell, or remove the row."),
         *complain(file, table, again, "image_id {image_id} a second time", "every image_id once",
-                  "Correct the cell; of two rows for one picture, remove one."),
+                  "Correct the cell, with its folder where names repeat; of two rows for one "
+                  "picture, remove one."),
         *complain(file, table, formula, "image_id {image_id}, which a spreadsheet would compute",
                   "an id that begins with a letter or a digit", RENAME),
         *complain(file, table, unprintable, "image_id {image_id!r}", "printable characters",

@@ -8,6 +8,7 @@ import warnings
 import pandas as pd
 import pytest
 from PIL import Image
+from skin_nb.folders import nearest_names, row_names
 from skin_nb.own_data import left_out_rows, write_suggestion
 from skin_nb.readers import (data_stamp, describe_reading, passed_over, read_any, read_isic2018,
                              survey)
@@ -186,6 +187,34 @@ def test_the_path_in_a_table_is_honoured(tmp_path, cell):
     read = in_order(tmp_path)
     assert [path.split(os.sep)[-2] for path in read.path] == ["p0", "p1", "p2", "p3"]
     assert read.image_id.is_unique
+
+
+def test_folders_of_patients_are_no_classes(tmp_path):
+    "Where a table names the pictures in them, and nobody has said what its columns mean."
+    sorted_into(tmp_path, *[f"images/p{i}/lesion.jpg" for i in range(4)])
+    cells = [f"images/p{i}/lesion.jpg" for i in range(4)]
+    pd.DataFrame(dict(file=cells, diagnosis=["owl", "crow"] * 2)).to_csv(tmp_path / "list.csv", index=False)
+    problem, = survey(tmp_path)[1]
+    assert "--suggest" in problem.fix and "list.csv" in problem.found
+    write_suggestion(tmp_path)
+    assert in_order(tmp_path).dx.tolist() == ["owl", "crow"] * 2
+
+
+def test_a_table_that_says_too_little_to_tell_patients_apart(tmp_path):
+    sorted_into(tmp_path, *[f"p{i}/lesion.jpg" for i in range(4)])
+    pd.DataFrame(dict(file="lesion.jpg", what=["owl", "crow"] * 2)).to_csv(tmp_path / "list.csv", index=False)
+    (tmp_path / "columns.json").write_text('{"image_id": "file", "dx": "what"}')
+    for problem in survey(tmp_path)[1][:2]:
+        assert "folder" in problem.fix.lower() and problem.count in (1, 3)
+
+
+def test_rows_about_people_find_their_pictures():
+    "By the folder where names repeat; a row of another patient is nobody's."
+    names = row_names(["images/p1/a.jpg", "images\\p2\\a.jpg", "p2/b.png"])
+    assert names == ["images/p1/a", "images/p2/a", "p2/b"]
+    places = ["/data/p2/a.jpg", "/data/images/p1/A.jpg", "/data/p9/a.jpg", "b", "c.jpg"]
+    assert nearest_names(places, names) == ["images/p2/a", "images/p1/a", None, "p2/b", None]
+    assert row_names(["x/a.jpg", "x/b.jpg"]) == ["a", "b"]
 
 
 # one problem a cause
