@@ -79,11 +79,15 @@ def _export_asked(arguments):
     out = absolute_path("--out", arguments.out)
     with quiet_import():
         from skin_nb.exporting import draw_probe, export_model, load_served, require_new_folder
+        from skin_nb.model_files import read_model_info
     formats = parse_formats(arguments.to)
     require_new_folder(out)
+    model = absolute_path("--model", arguments.model)
     with notes_for_people():
-        served = load_served(absolute_path("--model", arguments.model))
-        probe = draw_probe(served, _read_some(arguments.data), arguments.pictures, arguments.seed)
+        read_model_info(model)  # what won't do is found before what takes long
+        pictures = _read_some(arguments.data)
+        served = load_served(model)
+        probe = draw_probe(served, pictures, arguments.pictures, arguments.seed)
     table = export_model(served, out, formats, probe)
     _print_export(table, probe, arguments.data, out)
     return int((table.note != "").any())
