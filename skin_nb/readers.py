@@ -216,7 +216,8 @@ def _without_copies(files):
 def _advise_part(parts):
     "What can be done about several truths."
     if all(parts) and len(set(parts)) == len(parts):
-        return f"Name a part with --part, such as --part {parts[0]}, or a folder that holds only one."
+        return (f"Name a part with --part, such as --part {parts[0]}, or a folder that holds only "
+                "one.")
     return "Copy each truth into a folder of its own, with its pictures, and name that folder."
 
 def _truth(folder, part, files):
@@ -232,7 +233,8 @@ def _truth(folder, part, files):
                "Put the ground-truth file beside the pictures, or name another --part.")
     if len(wanted) > 1:
         refuse(folder, None, f"{len(wanted)} ground-truth files: {there}",
-               "one of one part: " + ", ".join(ISIC_PARTS), _advise_part([parts[f] for f in wanted]))
+               "one of one part: " + ", ".join(ISIC_PARTS),
+               _advise_part([parts[f] for f in wanted]))
     return wanted[0], parts[wanted[0]]
 
 def _isic2018_truths(folder):

@@ -427,7 +427,7 @@ def check_some_class(
     "Rows without a class, or with one that can't be a name."
     odd = _marked(is_odd_class(name) for name in table.dx)
     return [*complain(file, table, table.dx == "", "no class for image {image_id}", "a class",
-                      "Fill in the cells, or leave such rows out: write {\"classes\": {\"\": null}} "
+                      'Fill in the cells, or leave such rows out: write {"classes": {"": null}} '
                       f"into {MAPPING} beside the table."),
             *complain(file, table, odd, "class {dx!r:.100} for image {image_id}", CLASS_NAMES,
                       RENAME_CLASS)]
