@@ -201,7 +201,13 @@ def _require_positive(option, number):
 def _show_or_remove(arguments):
     _require_positive("--older-than", arguments.older_than)
     _require_positive("--max-size", arguments.max_size)
+    if arguments.all and (arguments.older_than is not None or arguments.max_size is not None):
+        refuse_argument("--all", "with --older-than or --max-size", "one of them",
+                        "Leave --all out to keep a part.")
     home = cache_home()
+    if home.exists() and not home.is_dir():
+        refuse_argument("SKIN_NB_CACHE", str(home), "a folder, or none yet",
+                        "Correct the environment variable.")
     entries = cache_entries(home)
     print(printable(f"{home}: {_sum(entries)}"))
     chosen = choose_entries(entries, arguments.older_than, arguments.max_size, arguments.all)

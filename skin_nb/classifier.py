@@ -23,7 +23,8 @@ from .certainty import Certainty, StrangeAlarm, pooled_output
 from .core import DataError, Problem, first_line, replacing
 from .ensemble_files import (
     LoadedFile, Member, compare_with_members, join_answers, load_any)
-from .folders import Picture, describe_passed_over, look_through, name_pictures, picture_name
+from .folders import (
+    Picture, describe_passed_over, look_through, name_pictures, nearest_names, row_names)
 from .gradcam import cam_layer, grad_cam, overlay
 from .model_files import unusable_model
 from .own_data import NOTHING_KNOWN, USUAL_NAMES
@@ -170,7 +171,7 @@ def _image_ids(file, cells):
     if column is None:
         refuse(file, 1, f"the columns {', '.join(cells.columns[:-1])[:200]}",
                "a column image_id", "Name the column with the pictures' names image_id.")
-    return [picture_name(cell) for cell in cells[column]]
+    return row_names(cells[column])
 
 # %% ../nbs/24g_classifier.ipynb #027edeee
 def _words(cells, name):
@@ -195,10 +196,10 @@ def read_metadata(
 
 # %% ../nbs/24g_classifier.ipynb #483b7231
 def match_metadata(
-    image_id: list,  # of the pictures, from list_asked
+    image_id: list,  # of the pictures, or their paths
     metadata: pd.DataFrame | None,  # with image_id, or a row a picture; None: nothing is known
 ) -> pd.DataFrame:  # a row a picture: age, sex, localization
-    "The metadata of pictures, by their ids or else by the names of their files."
+    "The metadata of pictures, by their names, and by their folders where names repeat."
     if metadata is None:
         return pd.DataFrame(NOTHING_KNOWN, index=range(len(image_id)))
     if "image_id" in metadata:
@@ -211,8 +212,7 @@ def match_metadata(
 
 def _match_by_id(image_id, metadata):
     by_id = metadata.drop_duplicates("image_id").set_index("image_id")
-    names = [i if i in by_id.index else picture_name(i) for i in image_id]
-    return by_id.reindex(names).reset_index()
+    return by_id.reindex(nearest_names(image_id, by_id.index)).reset_index()
 
 # %% ../nbs/24g_classifier.ipynb #895c0bce
 def _says_something(cell):
@@ -226,7 +226,8 @@ def _untold(cells):
 def _new_words(cells, column, known):
     "What a column says that a model has never met."
     said = {str(cell) for cell in cells.get(column, ()) if _says_something(cell)}
-    return sorted(said - set(known))
+    small = {word.casefold() for word in known}
+    return sorted(word for word in said if word.casefold() not in small)
 
 # %% ../nbs/24g_classifier.ipynb #88d8cca6
 def _describe_words(cells, values):
@@ -503,6 +504,11 @@ def _finish(answers):
     return answers
 
 # %% ../nbs/24g_classifier.ipynb #06d8dbaa
+def _places(asked):
+    "The paths of pictures; their ids where they have none."
+    return [os.fspath(picture) if _is_path(picture) else image_id
+            for image_id, picture in zip(asked.image_id, asked.pictures)]
+
 def answer_pictures(
     classifier: Classifier,
     asked: Asked,  # from list_asked
@@ -511,7 +517,7 @@ def answer_pictures(
 ) -> pd.DataFrame:  # image_id, p_<class>, answer, set, strange, seen, problem; attrs: notes
     "Ask a model about pictures, block by block; a `DataError` where none can be read."
     _require_some(asked)
-    cells = match_metadata(asked.image_id, metadata)
+    cells = match_metadata(_places(asked), metadata)
     turns = [_prepare_turn(network, cells) for network in classifier.networks]
     job = _Job(classifier, asked, maps, turns)
     answers = _finish(pd.concat(list(_answer_blocks(job)), ignore_index=True))

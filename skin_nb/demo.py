@@ -11,6 +11,7 @@ __all__ = ['DEMO_OPTIONS', 'SEEN_BY_OTHERS', 'FORGOTTEN', 'MOST_BYTES', 'RESEARC
 # %% ../nbs/28c_demo.ipynb #82ca1c16
 import argparse
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -78,8 +79,10 @@ def require_place(
             tried.bind(address)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or first_line(error)
+        is_port = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
+        fix = "Choose another --port." if is_port else "Correct --host; 127.0.0.1 is this machine."
         refuse_argument("--host and --port", f"{host} and {port}: {why.lower()}",
-                        "an address of this machine and a free port", "Choose another --port.")
+                        "an address of this machine and a free port", fix)
 
 def require_gradio():  # the module
     "Gradio; a `DataError` where it isn't installed."

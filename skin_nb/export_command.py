@@ -79,10 +79,14 @@ def _export_asked(arguments):
     out = empty_folder("--out", arguments.out)
     with quiet_import():
         from skin_nb.exporting import draw_probe, export_model, load_served
+        from skin_nb.model_files import read_model_info
     formats = parse_formats(arguments.to)
+    model = absolute_path("--model", arguments.model)
     with notes_for_people():
-        served = load_served(absolute_path("--model", arguments.model))
-        probe = draw_probe(served, _read_some(arguments.data), arguments.pictures, arguments.seed)
+        read_model_info(model)  # what won't do is found before what takes long
+        pictures = _read_some(arguments.data)
+        served = load_served(model)
+        probe = draw_probe(served, pictures, arguments.pictures, arguments.seed)
     table = export_model(served, out, formats, probe)
     _print_export(table, probe, arguments.data, out)
     return int((table.note != "").any())

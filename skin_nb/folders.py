@@ -6,8 +6,8 @@
 __all__ = ['MASKS', 'SYSTEM_NAMES', 'TABLE_ENDINGS', 'ARCHIVES', 'OWN_FILES', 'MASK_NAMES', 'IN_MASKS', 'BESIDE', 'HIDDEN',
            'NO_PICTURES', 'ROUND', 'COPIES', 'OTHER_PARTS', 'is_system_name', 'Picture', 'Contents', 'list_folder',
            'files_in', 'folders_in', 'stat_folder', 'kind_of', 'files_below', 'look_through', 'describe_passed_over',
-           'name_pictures', 'is_copy', 'is_readable_file', 'same_files', 'Matches', 'match_pictures', 'picture_name',
-           'packed_files', 'join_pictures']
+           'name_pictures', 'is_copy', 'is_readable_file', 'same_files', 'Matches', 'match_pictures', 'row_names',
+           'nearest_names', 'picture_name', 'packed_files', 'join_pictures']
 
 # %% ../nbs/02c_folders.ipynb #28e52518
 import filecmp
@@ -27,13 +27,16 @@ from .terminal import Progress, explain_os_error
 
 # %% ../nbs/02c_folders.ipynb #dfa18a48
 MASKS = re.compile(r"segmentation|mask|__macosx|^imd\d+_(lesion|roi)$", re.I)  # folders; PH2: imd…
-SYSTEM_NAMES = ("@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information",
-                "thumbs.db", "desktop.ini")  # files and folders, in small letters
+SYSTEM_NAMES = (  # files and folders, in small letters
+    "@eadir", "@tmp", "@synoresource", "@sharebin", "#recycle", "#snapshot",  # Synology
+    "@recycle", "@recently-snapshot",  # QNAP
+    "$recycle.bin", "recycler", "system volume information", "found.000", "thumbs.db",  # Windows
+    "desktop.ini", "network trash folder", "temporary items", "lost+found")
 TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".xls", ".xlsx")
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 OWN_FILES = (MAPPING, "fetched.json")  # what this project puts beside data
 
-MASK_NAMES = re.compile("[_-](segmentation|mask|superpixels)$", re.I)  # of files, without ending
+MASK_NAMES = re.compile(r"[_-](segmentation|mask|superpixels|attribute_\w+)$", re.I)  # of files
 
 IN_MASKS = "pictures in folders of masks"
 BESIDE = "masks beside their pictures"
@@ -234,9 +237,9 @@ def look_through(
 # %% ../nbs/02c_folders.ipynb #22f51b59
 def _put_masks_aside(contents):
     "A picture that is named after another one as its mask is none."
-    places = {p.place for p in contents.pictures}
-    masks = {place for place in places
-             if MASK_NAMES.search(place) and MASK_NAMES.sub("", place) in places}
+    stems = {p.stem for p in contents.pictures}  # masks may lie in a folder of their own
+    masks = {p.place for p in contents.pictures
+             if MASK_NAMES.search(p.stem) and MASK_NAMES.sub("", p.stem) in stems}
     if masks:
         contents.passed_over[BESIDE] += sorted(masks)
         contents.pictures = [p for p in contents.pictures if p.place not in masks]
@@ -354,7 +357,7 @@ def _unlike(several):
             unlike += [(first.path, other.path) for other in others
                        if not is_copy(first.path, other.path)]
             progress.update()
-    fix = "Remove the wrong one, or write the folder too into the table's cell."
+    fix = "Write the folder too into the table's cells; or remove the picture that is wrong."
     problems = [Problem(other, None, f"a second picture of this name, unlike {first}",
                         "one file per image id", fix) for first, other in unlike]
     return problems if len(problems) <= 3 else [replace(problems[0], count=len(problems))]
@@ -429,6 +432,21 @@ def _ids(parts):
 
 def _kinds(ids):
     return len(set(ids))
+
+def row_names(
+    cells,  # (n,) text of the column that names pictures
+) -> list:  # of str
+    "What rows call their pictures: names, or paths where only these tell the rows apart."
+    return _ids([_parts(cell) for cell in cells])
+
+def nearest_names(
+    places,  # (n,) paths or names of pictures
+    names,  # from row_names
+) -> list:  # of str, the name of each picture; None where there is none, or none is the nearest
+    "What a table calls some pictures; where names repeat, their folders tell."
+    index = _Index([Picture(name, name) for name in names])
+    found = [index.find(_parts(place)) for place in places]
+    return [near[0].path if len(near) == 1 else None for near in found]
 
 def picture_name(
     cell: str,  # of a table

@@ -358,12 +358,16 @@ def _cells(table, known=None):
     cells = table.reindex(columns=["age", *WORDS])
     cells["age"] = cells.age.astype(float)
     for c in WORDS:
-        if known:
-            usable = cells[c].isin(known[c])
-        else:
-            usable = cells[c].notna() & (cells[c] != "unknown")
-        cells[c] = cells[c].astype(object).where(usable, np.nan)
+        cells[c] = _told(cells[c], known and known[c])
     return cells
+
+def _told(words, known):
+    "Words as training spelled them; NaN for what isn't known."
+    words = words.astype(object)
+    small = words.astype(str).str.casefold()
+    if known:
+        return small.map({word.casefold(): word for word in known}).astype(object)
+    return words.where(words.notna() & (small != "unknown"), np.nan)
 
 # %% ../nbs/11_data_preparation.ipynb #e9eb4ba2
 def _one_hot_column(column, fill, values):

@@ -265,7 +265,8 @@ def named_like(
     return cells.rename(columns={column: name for name, column in there.items()})
 
 # %% ../nbs/02b_tables.ipynb #3b70da1b
-GAPS = ("", "na", "n/a", "nan", "none", "null")  # in small letters
+GAPS = ("", "na", "n/a", "n.a.", "nan", "none", "null", "#n/a", "#null!", "<na>", "nil", "missing",
+        "not available", "-", "--", ".", "?")  # in small letters
 SEX_WORDS = {"f": "female", "m": "male", "w": "female", "woman": "female", "man": "male"}
 
 def meaning(
@@ -273,9 +274,10 @@ def meaning(
     words: dict | None = None,  # word in small letters -> what it means
 ) -> str | None:  # empty: a gap; what words says, perhaps None
     "What a cell means."
-    if words and word.lower() in words:
+    words = words or {}
+    if word.lower() in words:
         return words[word.lower()]
-    return "" if word.lower() in GAPS else word
+    return words.get("", "") if word.lower() in GAPS else word
 
 # %% ../nbs/02b_tables.ipynb #0a28fd70
 OTHER_NAMES = {
@@ -291,15 +293,19 @@ LONG_NAMES = {name.lower(): short for task in TASKS.values()
 SHORT_NAMES = {short: short for short in LONG_NAMES.values()}
 KNOWN_NAMES = SHORT_NAMES | LONG_NAMES | OTHER_NAMES  # in small letters -> class
 
+_IN_BRACKETS = re.compile(r"(?:[(]|[(].*, )(\w+)[)]$")  # "melanoma (mel)", "naevi (moles, nv)"
+
 def class_name(
     word: str | None,
 ) -> str | None:  # None stays None
     "The short name of a known class; any other word as it is."
     if word is None:
         return None
-    word = unicodedata.normalize("NFC", word.strip())
+    word = unicodedata.normalize("NFC", " ".join(word.split()))
     plain = word.lower()
-    return KNOWN_NAMES.get(plain) or KNOWN_NAMES.get(re.sub("[_-]", " ", plain), word)
+    short = _IN_BRACKETS.search(plain)
+    names = (plain, re.sub("[_-]", " ", plain), short and short[1])
+    return next((KNOWN_NAMES[name] for name in names if name in KNOWN_NAMES), word)
 
 # %% ../nbs/02b_tables.ipynb #20a4e4df
 def one_spelling(
@@ -352,7 +358,8 @@ def check_image_ids(
         *complain(file, table, ids == "", "no image_id", "an image_id",
                   "Fill in the cell, or remove the row."),
         *complain(file, table, again, "image_id {image_id} a second time", "every image_id once",
-                  "Correct the cell; of two rows for one picture, remove one."),
+                  "Correct the cell, with its folder where names repeat; of two rows for one "
+                  "picture, remove one."),
         *complain(file, table, formula, "image_id {image_id}, which a spreadsheet would compute",
                   "an id that begins with a letter or a digit", RENAME),
         *complain(file, table, unprintable, "image_id {image_id!r}", "printable characters",
@@ -429,7 +436,8 @@ def check_some_class(
     "Rows without a class, or with one that can't be a name."
     odd = _marked(is_odd_class(name) for name in table.dx)
     return [*complain(file, table, table.dx == "", "no class for image {image_id}", "a class",
-                      "Fill in the cell, or remove the row."),
+                      'Fill in the cells, or leave such rows out: write {"classes": {"": null}} '
+                      f"into {MAPPING} beside the table."),
             *complain(file, table, odd, "class {dx!r:.100} for image {image_id}", CLASS_NAMES,
                       RENAME_CLASS)]
 
