@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from .core import axes, page_text
 from .evaluation import (
-    bootstrap_scores, diseases, evaluate, melanoma_class, score_table)
+    bootstrap_scores, diseases, evaluate, interval_ends, interval_of, melanoma_class, score_table)
 from .tasks import COLOURS, task_of
 from .understanding import age_group
 
@@ -102,8 +102,7 @@ def _share_and_ends(asked, right, drawn):
     "A share with the ends of its 95 % interval; NaN where there is nobody to ask about."
     if not asked.any():
         return [np.nan] * 3
-    lo, hi = np.quantile(drawn[~np.isnan(drawn)], [.025, .975])
-    return [right[asked].mean(), lo, hi]
+    return [right[asked].mean(), *interval_ends(drawn)]
 
 # %% ../nbs/22j_beside.ipynb #eacf46e8
 def interval_text(
@@ -141,7 +140,7 @@ def _group_row(group, part, task, n_boot):
 def subgroup_table(
     predictions: pd.DataFrame,
     groups: pd.Series,  # index image_id: the group of each picture
-    n_boot: int = 1000,  # lesion-level resamples
+    n_boot: int = 1000,  # lesion-level resamples; 0: no intervals
 ) -> pd.DataFrame:  # group, images, lesions, mel_lesions, and each score with lo and hi
     "Scores of the test part, for all and group by group."
     task = task_of(predictions)
@@ -312,7 +311,7 @@ def class_rows(
     "The scores of each class."
     rows = []
     for name, scores in metrics["per_class"].items():
-        lo, hi = metrics["intervals"].get(f"{name}.recall") or (np.nan, np.nan)
+        lo, hi = interval_of(metrics, f"{name}.recall")
         recall = span_text(dict(value=_gap(scores["recall"]), lo=lo, hi=hi))
         row = {"class": name, "images": scores["support"], "recall (95 % interval)": recall,
                "precision": _gap(scores["precision"]), "F1": _gap(scores["f1"])}

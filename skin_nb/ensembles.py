@@ -18,7 +18,7 @@ from .balancing import Loss, TrainingSet
 from .certainty import at_truth, fit_certainty, fit_temperature, scale_probabilities
 from .core import DataError, Problem, axes
 from .evaluation import (
-    align_predictions, evaluate, paired_difference, split_arrays, weighted_scores)
+    align_predictions, evaluate, interval_of, paired_difference, split_arrays, weighted_scores)
 from .heads import PENALTIES, fit_head, head_probabilities
 from .tasks import COLOURS, Task, task_of, with_task
 
@@ -275,7 +275,7 @@ def best_member(
 def gain_table(
     candidates: dict,  # name -> predictions
     reference: str,  # one of the names, say that of the best member
-    n_boot: int = 1000,  # resamples of lesions (or patients)
+    n_boot: int = 1000,  # resamples of lesions (or patients); 0: no intervals
 ) -> pd.DataFrame:  # index name; score, lo, hi, gain, gain_lo, gain_hi, accuracy, ece, log_loss
     "The headline score of each on the test part, and its difference to the reference."
     rows = {name: _gain_row(table, candidates[reference], n_boot)
@@ -286,7 +286,7 @@ def _gain_row(table, reference, n_boot):
     "One line of `gain_table`."
     metric = task_of(table).metric
     scores = evaluate(table, n_boot=n_boot)
-    lo, hi = scores["intervals"][metric]
+    lo, hi = interval_of(scores, metric)
     paired = paired_difference(table, reference, metric, n_boot=n_boot)
     y, p, _ = split_arrays(table)
     return dict(score=scores[metric], lo=lo, hi=hi, gain=paired["difference"],

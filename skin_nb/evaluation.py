@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'CLASS_SCORES', 'MATRIX_SCORES', 'RANKING_SCORES', 'SUBMISSION_COLUMNS', 'split_arrays', 'confusion_scores',
-           'bootstrap_weights', 'bootstrap_scores', 'weighted_confusion', 'ranking_scores', 'confidence_bins',
-           'calibration_error', 'brier_score', 'specific_threshold', 'sensitive_threshold', 'melanoma_class',
-           'diseases', 'disease_score', 'Alarm', 'choose_alarm', 'alarm_scores', 'choose_alarms', 'weighted_scores',
-           'score_intervals', 'evaluate', 'score_table', 'paired_difference', 'average_lesions', 'align_predictions',
-           'average_predictions', 'choose_shares', 'write_submission', 'class_report', 'compare_published']
+           'bootstrap_weights', 'bootstrap_scores', 'interval_ends', 'weighted_confusion', 'ranking_scores',
+           'confidence_bins', 'calibration_error', 'brier_score', 'specific_threshold', 'sensitive_threshold',
+           'melanoma_class', 'diseases', 'disease_score', 'Alarm', 'choose_alarm', 'alarm_scores', 'choose_alarms',
+           'weighted_scores', 'score_intervals', 'evaluate', 'interval_of', 'score_table', 'paired_difference',
+           'average_lesions', 'align_predictions', 'average_predictions', 'choose_shares', 'write_submission',
+           'class_report', 'compare_published']
 
 # %% ../nbs/22_evaluation.ipynb #61828fd3
 from dataclasses import dataclass
@@ -101,15 +102,23 @@ def bootstrap_weights(
 def bootstrap_scores(
     score: Callable,  # weights (n, b) -> dict of arrays (b,)
     group: np.ndarray,  # (n,) what is drawn as a whole
-    n_boot: int = 1000,
+    n_boot: int = 1000,  # 0: the names of the scores, and no values
     seed: int = 0,
-) -> dict:  # of arrays (n_boot,); empty without resamples
+) -> dict:  # of arrays (n_boot,)
     "Scores of resamples of whole groups."
     with threadpool_limits(1):  # the products are small; threads would only wait for each other
         blocks = [score(w) for w in bootstrap_weights(group, n_boot, seed)]
     if not blocks:
-        return {}
+        return {k: v[:0] for k, v in score(np.ones((len(group), 1))).items()}
     return {k: np.concatenate([b[k] for b in blocks]) for k in blocks[0]}
+
+# %% ../nbs/22_evaluation.ipynb #d2e39dc0
+def interval_ends(
+    drawn: np.ndarray,  # (n_boot, ...) values of resamples, at most a table of them; NaN: none
+) -> np.ndarray:  # (2, ...) lower and upper end; NaN where no resample has a value
+    "Both ends of the 95 % percentile interval."
+    ends = pd.DataFrame(drawn).quantile([.025, .975]).to_numpy()
+    return ends if np.ndim(drawn) > 1 else ends[:, 0]
 
 # %% ../nbs/22_evaluation.ipynb #64659a61
 def _once(n):
@@ -415,13 +424,12 @@ def _plain(number):
 
 def _interval(value, drawn, biased=False):
     "The 95 % percentile interval, moved by the bias of the resamples where they have one."
-    known = drawn[~np.isnan(drawn)]
-    if value is None or not len(known):
+    if value is None or np.isnan(drawn).all():
         return None
-    lo, hi = np.quantile(known, [.025, .975]).tolist()
+    lo, hi = interval_ends(drawn).tolist()
     if not biased:
         return [lo, hi]
-    bias = float(known.mean()) - value
+    bias = float(np.nanmean(drawn)) - value
     return [max(lo - bias, 0.), hi - bias]
 
 def score_intervals(
@@ -495,7 +503,7 @@ def evaluate(
     alarms = choose_alarms(predictions, split)
     score = partial(weighted_scores, y, p, task=task, alarms=alarms)
     values = {name: _plain(v[0]) for name, v in score(_once(len(y))).items()}
-    drawn = bootstrap_scores(score, group, n_boot, seed)
+    drawn = bootstrap_scores(score, group, n_boot, seed) if n_boot else {}
     intervals = score_intervals(values, drawn)
     return {
         "split": split,
@@ -514,9 +522,12 @@ def evaluate(
         "seed": seed}
 
 # %% ../nbs/22_evaluation.ipynb #5cd4fe35
-def _ends(metrics, name):
-    "The interval of a score; NaN where there is none."
-    return metrics["intervals"].get(name) or (np.nan, np.nan)
+def interval_of(
+    metrics: dict,  # from evaluate
+    name: str,  # of a score, such as mel.recall
+) -> list:  # lo, hi; NaN where there is none
+    "The interval of a score."
+    return metrics["intervals"].get(name) or [np.nan, np.nan]
 
 def score_table(
     metrics: dict,  # from evaluate
@@ -526,7 +537,7 @@ def score_table(
     rows = {}
     for name, value in metrics.items():
         if name not in beside and (value is None or isinstance(value, float)):
-            rows[name] = [value, *_ends(metrics, name)]
+            rows[name] = [value, *interval_of(metrics, name)]
     return pd.DataFrame(rows, index=["value", "lo", "hi"], dtype=float).T.rename_axis("score")
 
 # %% ../nbs/22_evaluation.ipynb #c9239645
@@ -561,7 +572,7 @@ def paired_difference(
     b: pd.DataFrame,  # predictions for the same lesions, not necessarily the same images of them
     score: str = "balanced_accuracy",  # a score as evaluate names them; of a class "mel.recall"
     split: str = "test",
-    n_boot: int = 1000,  # resamples of lesions (or patients)
+    n_boot: int = 1000,  # resamples of lesions (or patients); 0: no interval
     seed: int = 0,
 ) -> dict:  # score, a, b, difference (a minus b), lo and hi of its 95 % interval, n_lesions, n_boot
     "A score of two predictions tables and their difference, with a paired bootstrap of lesions."
@@ -581,7 +592,7 @@ def paired_difference(
     group = np.r_[group_a, group_b]
     value = {k: float(v[0]) for k, v in both(_once(len(group))).items()}
     drawn = bootstrap_scores(both, group, n_boot, seed)
-    lo, hi = np.nanquantile(drawn["a"] - drawn["b"], [.025, .975]).tolist()
+    lo, hi = interval_ends(drawn["a"] - drawn["b"]).tolist()
     return {"score": score, **value, "difference": value["a"] - value["b"], "lo": lo, "hi": hi,
             f"n_{noun}": group_a.nunique(), "n_boot": n_boot}
 
@@ -747,7 +758,7 @@ def compare_published(
     unknown = [n for n in names if n not in flat]
     if unknown:
         raise ValueError(f"no score {', '.join(unknown)}; there are {', '.join(flat)}")
-    ends = [_ends(metrics, n) for n in names]
+    ends = [interval_of(metrics, n) for n in names]
     table = pd.DataFrame(dict(published=[published[n] for n in names],
                               ours=[flat[n] for n in names]), dtype=float)
     table.index = pd.Index(names, name="score")

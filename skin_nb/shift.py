@@ -16,9 +16,9 @@ from .certainty import fit_familiar, mahalanobis_distance
 from .core import DataError, Problem
 from .decisions import (
     calibration_line, log_odds, operating_points, prevalence_calibration)
-from skin_nb.evaluation import (
-    bootstrap_scores, choose_alarm, disease_score, ranking_scores, sensitive_threshold,
-    split_arrays)
+from .evaluation import (
+    bootstrap_scores, choose_alarm, disease_score, interval_ends, ranking_scores,
+    sensitive_threshold, split_arrays)
 from .figures import highlighted_class
 from .pictures import open_header
 from .tasks import task_of
@@ -125,7 +125,7 @@ def tell_apart(
     home: np.ndarray,  # (n,) a number for each picture of one set
     away: np.ndarray,  # (m,) the same for another set
     group: np.ndarray | None = None,  # (n + m,) what is resampled as a whole; None: every row
-    n_boot: int = 300,  # resamples
+    n_boot: int = 300,  # resamples; 0: no interval
     seed: int = 0,
 ) -> tuple:  # area under the ROC curve, 0..1, and both ends of its 95 % interval
     "How well a number tells two sets apart; above .5, it is higher away."
@@ -134,7 +134,7 @@ def tell_apart(
     group = np.arange(len(is_away)) if group is None else group
     value = auc(np.ones((len(is_away), 1)))["auc"].item()
     drawn = bootstrap_scores(auc, group, n_boot, seed)["auc"]
-    return value, *np.nanquantile(drawn, [.025, .975])
+    return value, *interval_ends(drawn)
 
 def _area(is_away, score, weights):
     return dict(auc=ranking_scores(is_away, score, weights)[0])
