@@ -147,10 +147,10 @@ def _check_sensitivities(sensitivities):
                                 "Choose .9, say."))
 
 def _chosen_on(predictions, alarm, fold):
-    "How many sick rows a fold's threshold was chosen on."
-    rows = predictions[predictions["split"] == alarm.chosen_on]
-    sick, _, _ = _judged_rows(rows[rows["fold"] == fold], alarm.chosen_on, alarm.disease)
-    return int(sick.sum())
+    "How many sick rows a fold's threshold was chosen on; 0 where it has no rows for that."
+    sick, _, _ = _judged_rows(predictions, alarm.chosen_on, alarm.disease)
+    fold_of = predictions["fold"][predictions["split"] == alarm.chosen_on].to_numpy()
+    return int(sick[fold_of == fold].sum())
 
 def _points_of(rows, fold, alarms, group, n_boot, seed):
     "What some rows of the test part see of each alarm."
