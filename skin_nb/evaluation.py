@@ -369,9 +369,10 @@ def _confusion_and_ranking(y, p, weights):
 
 # %% ../nbs/22_evaluation.ipynb #95bc9ae2
 def _mean_of_known(scores):
-    "Mean over the classes; a resample may lack some."
+    "Mean over the classes; NaN where none is known, as in a resample of a single class."
     known = ~np.isnan(scores)
-    return np.nansum(scores, -1) / np.maximum(known.sum(-1), 1)
+    total = np.where(known.any(-1), np.nansum(scores, -1), np.nan)
+    return total / np.maximum(known.sum(-1), 1)
 
 def _over_classes(scores, y):
     "One ranking score (b,) from those of the classes (b, C)."
