@@ -8,8 +8,7 @@ __all__ = ['BLOCK', 'CLASS_SCORES', 'MATRIX_SCORES', 'RANKING_SCORES', 'SUBMISSI
            'confidence_bins', 'calibration_error', 'brier_score', 'specific_threshold', 'sensitive_threshold',
            'melanoma_class', 'diseases', 'disease_score', 'Alarm', 'choose_alarm', 'alarm_scores', 'choose_alarms',
            'weighted_scores', 'score_intervals', 'evaluate', 'interval_of', 'score_table', 'paired_difference',
-           'average_lesions', 'align_predictions', 'average_predictions', 'choose_shares', 'write_submission',
-           'class_report', 'compare_published']
+           'average_lesions', 'align_predictions', 'write_submission', 'class_report', 'compare_published']
 
 # %% ../nbs/22_evaluation.ipynb #61828fd3
 from dataclasses import dataclass
@@ -629,7 +628,7 @@ def _aligned(table, first, number):
     if len(missing) or len(own) != len(first):
         found = f"{len(own)} rows in table {number}, {len(missing)} of the first not among them"
         _refuse(found, f"the {len(first)} rows of the first table",
-                "Average predictions of the same pictures, parts and folds.")
+                "Join predictions of the same pictures, parts and folds.")
     own = own.loc[keys]
     if (own.dx.to_numpy() != first.dx.to_numpy()).any():
         _refuse(f"other classes in table {number}", "one dx per image", "Correct dx.")
@@ -645,51 +644,6 @@ def align_predictions(
     first = check_predictions(tables[0])
     members = [_aligned(table, first, k + 1) for k, table in enumerate(tables)]
     return first, np.stack(members)
-
-# %% ../nbs/22_evaluation.ipynb #5fa5e4c1
-def average_predictions(
-    tables: list,  # predictions of two models or more, about the same rows
-    weights=None,  # one a table, not negative; None: all alike
-) -> pd.DataFrame:  # the rows of the first, with weighted means of the probabilities
-    "The mean answer of several models; a `DataError` where their rows differ."
-    if weights is None:
-        weights = np.ones(len(tables))
-    weights = np.asarray(weights, float)
-    if not len(tables) or weights.shape != (len(tables),) or not weights.sum() > 0:
-        _refuse(f"{len(tables)} tables and the weights {weights.tolist()}",
-                "a weight for each of one table or more, in sum above 0", "Correct the weights.")
-    if weights.min() < 0:
-        _refuse(f"the weight {weights.min():g}", "weights of 0 or more", "Correct the weights.")
-    first, members = align_predictions(tables)
-    mean = np.average(members, axis=0, weights=weights)
-    columns = dict(zip(task_of(first).p_columns, mean.T))
-    return with_task(first.assign(**columns), task_of(first))
-
-# %% ../nbs/22_evaluation.ipynb #1861b96a
-def _mixtures(members, steps):
-    "All ways to give whole steps to some members."
-    if members == 1:
-        return [(steps,)]
-    return [(k, *rest) for k in range(steps + 1) for rest in _mixtures(members - 1, steps - k)]
-
-def choose_shares(
-    tables: list,  # predictions of several models, about the same rows, with the split valid
-    steps: int = 5,  # shares are multiples of one in so many
-    score: str | None = None,  # as evaluate names it; None: the one that the task is judged by
-) -> tuple:  # a share for each table, in sum 1; of equals the most even one
-    "The mixture of models that is best on the validation part."
-    valid = [_rows_of_split(table, "valid") for table in tables]
-    score = score or task_of(tables[0]).metric
-    found = {}
-    for mixture in _mixtures(len(tables), steps):
-        mean = average_predictions(valid, mixture)
-        found[mixture] = float(_one_score(mean, score, "valid")(_once(len(mean)))[0])
-
-    def quality(mixture):
-        return round(found[mixture], 12), -max(mixture)
-
-    best = max(found, key=quality)
-    return tuple(share / steps for share in best)
 
 # %% ../nbs/22_evaluation.ipynb #2dd9bb88
 SUBMISSION_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
