@@ -243,6 +243,9 @@ def _known_recalls(metrics):
     return {c: row["recall"] for c, row in metrics["per_class"].items() if row["support"]}
 
 def _recall_title(order, recall):
+    "Which class is found best, which worst; of a single one how much is found."
+    if len(order) == 1:
+        return f"{order[0]}: {_percent(recall[order[0]])} are found"
     best = f"{order[-1]} is found best ({_percent(recall[order[-1]])})"
     worst = f"{order[0]} is found worst ({_percent(recall[order[0]])})"
     return f"{best}, {worst}"
@@ -373,10 +376,13 @@ def _check_disease(task, disease):
 
 def _useful_title(thresholds, model, everybody):
     "Where the model is better than both policies that need none."
-    useful = thresholds[model > np.maximum(everybody, 0) + 1e-9]
-    if not len(useful):
+    at, = np.nonzero(model > np.maximum(everybody, 0) + 1e-9)
+    if not len(at):
         return "Never better than acting on everybody or nobody"
-    ends = f"from {_percent(useful[0])} to {_percent(useful[-1])}"
+    span = at[-1] - at[0] + 1
+    ends = f"from {_percent(thresholds[at[0]])} to {_percent(thresholds[at[-1]])}"
+    if len(at) < span:
+        ends = f"at {len(at)} of {span} thresholds {ends}"
     return f"Better than acting on everybody or nobody {ends}"
 
 # %% ../nbs/22a_evaluation_figures.ipynb #d50b3dc9
