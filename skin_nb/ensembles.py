@@ -348,6 +348,13 @@ def diversity_table(
 # %% ../nbs/22g_ensembles.ipynb #4fb2267a
 NAMED_PAIRS = 6  # those that gain most have their names in the figure
 
+def _name_pairs(ax, named):
+    "Names beside the figure, one below the other, each with a line to its dot."
+    for k, pair in enumerate(named.itertuples()):
+        ax.annotate(f"{pair.a} + {pair.b}", (pair.correlation, pair.gain), (1.04, .95 - .1 * k),
+                    textcoords="axes fraction", va="center", fontsize=8,
+                    arrowprops=dict(arrowstyle="-", color="0.7", lw=.8))
+
 def plot_diversity(
     pairs: pd.DataFrame,  # from diversity_table
     score: str = "balanced accuracy",
@@ -357,12 +364,10 @@ def plot_diversity(
     ax = axes(ax, (6.6, 4))
     ax.axhline(0, color="0.4", ls=":", lw=1)
     ax.plot(pairs.correlation, pairs.gain, "o", color=COLOURS[5], ms=7)
-    for pair in pairs.nlargest(NAMED_PAIRS, "gain").itertuples():
-        ax.annotate(f"{pair.a} + {pair.b}", (pair.correlation, pair.gain), (6, 4),
-                    textcoords="offset points", fontsize=8)
+    _name_pairs(ax, pairs.nlargest(NAMED_PAIRS, "gain"))
     ax.set(xlabel="correlation of the errors (1: wrong about the same pictures)",
            ylabel=f"gain in {score} over the better one")
-    ax.margins(x=.2, y=.1)
+    ax.margins(.1)
     found = f"{(pairs.gain > 0).sum()} of {len(pairs)} pairs are better than both of their members"
     ax.set_title(found, loc="left")
     return ax
