@@ -293,7 +293,8 @@ def reliability_bins(
     members = confidence_bins(confidence, bins)
     images = members.sum(1)
     filled = images > 0
-    table = pd.DataFrame(dict(confidence=members @ confidence, right=members @ right, images=images))
+    table = pd.DataFrame(dict(confidence=members @ confidence, right=members @ right,
+                              images=images))
     score = partial(_share_by_bin, members=members, right=right)
     drawn = bootstrap_scores(score, group, n_boot, seed)["right"]
     table[["lo", "hi"]] = interval_ends(drawn).T
