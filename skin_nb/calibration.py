@@ -8,16 +8,15 @@ __all__ = ['SHARES', 'TABLES', 'carve_calibration', 'fit_with_calibration', 'tem
            'describe_selective', 'write_tables']
 
 # %% ../nbs/52_calibration.ipynb #d0bd9e2b
-from functools import partial
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from .balancing import Strategy
-from .beside import interval_text
-from .certainty import at_truth, scale_predictions
+from .certainty import at_truth, log_loss, scale_predictions
 from .core import axes, replacing, write_json
-from .evaluation import (
-    bootstrap_scores, evaluate, interval_ends, interval_of, melanoma_class, split_arrays)
+from skin_nb.evaluation import (
+    bootstrap_scores, evaluate, interval_ends, interval_of, interval_text, melanoma_class,
+    split_arrays)
 from .heads import fit_split, reduce_features
 from .tasks import COLOURS, MELANOMA_NAMES, group_of, task_of
 
@@ -61,10 +60,8 @@ def _calibration_scores(predictions, n_boot):
     y, p, _ = split_arrays(predictions)
     scores = evaluate(predictions, n_boot=n_boot)
     lo, hi = interval_of(scores, "ece")
-    likelihood = np.maximum(at_truth(y, p), 1e-12)
     return dict(confidence=p.max(1).mean(), accuracy=scores["accuracy"],
-                ece=scores["ece"], lo=lo, hi=hi, brier=scores["brier"],
-                log_loss=-np.log(likelihood).mean())
+                ece=scores["ece"], lo=lo, hi=hi, brier=scores["brier"], log_loss=log_loss(y, p))
 
 def temperature_table(
     predictions: pd.DataFrame,

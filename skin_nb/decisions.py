@@ -14,9 +14,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from .core import DataError, Problem, axes
-from skin_nb.evaluation import (
-    bootstrap_scores, choose_alarm, disease_score, interval_ends, sensitive_threshold,
-    split_arrays)
+from .evaluation import (
+    bootstrap_scores, choose_alarm, disease_score, interval_ends, interval_text,
+    sensitive_threshold, split_arrays)
 from .figures import highlighted_class
 from .tasks import COLOURS, task_of
 
@@ -235,7 +235,7 @@ def describe_points(
 
 def _with_ends(row, name):
     "A score and its interval in words."
-    return f"{name} {row[name]:.3f} [{row[f'{name}_lo']:.3f}, {row[f'{name}_hi']:.3f}]"
+    return f"{name} {interval_text(row[name], row[f'{name}_lo'], row[f'{name}_hi'])}"
 
 def _describe_reached(row):
     return (f"{_with_ends(row, 'sensitivity')}, {_with_ends(row, 'specificity')}, "

@@ -7,8 +7,9 @@ __all__ = ['BLOCK', 'CLASS_SCORES', 'MATRIX_SCORES', 'RANKING_SCORES', 'SUBMISSI
            'bootstrap_weights', 'bootstrap_scores', 'interval_ends', 'weighted_confusion', 'ranking_scores',
            'confidence_bins', 'calibration_error', 'brier_score', 'specific_threshold', 'sensitive_threshold',
            'melanoma_class', 'diseases', 'disease_score', 'Alarm', 'choose_alarm', 'alarm_scores', 'choose_alarms',
-           'weighted_scores', 'score_intervals', 'evaluate', 'interval_of', 'score_table', 'paired_difference',
-           'average_lesions', 'align_predictions', 'write_submission', 'class_report', 'compare_published']
+           'weighted_scores', 'score_intervals', 'evaluate', 'interval_of', 'score_table', 'interval_text',
+           'paired_difference', 'average_lesions', 'align_predictions', 'write_submission', 'class_report',
+           'compare_published']
 
 # %% ../nbs/22_evaluation.ipynb #61828fd3
 from dataclasses import dataclass
@@ -539,6 +540,17 @@ def score_table(
         if name not in beside and (value is None or isinstance(value, float)):
             rows[name] = [value, *interval_of(metrics, name)]
     return pd.DataFrame(rows, index=["value", "lo", "hi"], dtype=float).T.rename_axis("score")
+
+# %% ../nbs/22_evaluation.ipynb #02e23b72
+def interval_text(
+    value: float,
+    lo: float,  # NaN: there is no interval
+    hi: float,
+    digits: int = 3,
+) -> str:  # such as "0.612 [0.560, 0.664]"
+    "A value and its interval in words."
+    text = f"{value:.{digits}f}"
+    return text if np.isnan(lo) else f"{text} [{lo:.{digits}f}, {hi:.{digits}f}]"
 
 # %% ../nbs/22_evaluation.ipynb #c9239645
 def _check_same_classes(a, b):

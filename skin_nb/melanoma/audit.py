@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from ..core import axes, replacing
 from ..evaluation import bootstrap_scores, interval_ends, ranking_scores
 from ..pictures import open_header
-from ..siim import read_duplicates, read_siim_rows
+from ..siim import read_siim_rows
 from ..tasks import group_of, task_of
 from ..terminal import Progress
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Callable
 import numpy as np
 import pandas as pd
-from ..core import DataError, Problem, axes, set_seed
+from ..core import DataError, Problem, set_seed
 from ..evaluation import bootstrap_scores, interval_ends, ranking_scores
 from ..heads import reduce_features
 from .audit import auc_by_fold

@@ -23,15 +23,14 @@ from ..core import DataError, Problem, axes, replacing
 from ..decisions import estimate_prior, operating_points, prevalence_calibration
 from ..evaluation import (
     bootstrap_scores, choose_alarm, evaluate, interval_ends, interval_of, sensitive_threshold)
-from ..experiment import load_data, load_melanoma
-from ..heads import frozen_network
+from ..experiment import load_melanoma
 from .context import auc_by_fold
 from ..pictures import decode_images
 from ..preparation import split_by_lesion
 from ..shift import (
-    RECALIBRATION_DRAWS, colour_moments, crop_middle, lose_detail, match_colours,
-    noise_pictures, photographs, picture_measures, recalibration_study, shades_of_gray,
-    shift_table, shuffle_tiles, strangeness_errors, summarise_draws)
+    RECALIBRATION_DRAWS, colour_moments, crop_middle, lose_detail, match_colours, noise_pictures,
+    photographs, picture_measures, recalibration_study, shades_of_gray, shuffle_tiles,
+    strangeness_errors, summarise_draws)
 from ..tasks import COLOURS, MELANOMA, as_melanoma, task_of, with_task
 
 # %% ../../nbs/55_external.ipynb #4f53c035
