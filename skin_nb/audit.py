@@ -25,7 +25,7 @@ from .beside import (
 from .commands import READING_OPTIONS, add_options, find_data
 from .core import printable, replacing, write_json
 from .decisions import operating_points, plot_thresholds, threshold_curve
-from .evaluation import evaluate
+from .evaluation import evaluate, interval_ends
 from .figures import (
     highlighted_class, plot_confusion_counts, plot_recall, plot_reliability, plot_roc)
 from .foreign import SCALES, Coverage, Foreign, judge_foreign, read_foreign, read_ids
@@ -125,7 +125,7 @@ def _common_classes(predictions, masks):
 
 def _score_row(name, drawn, images):
     "A score of resamples as a row: the first of them is the value."
-    lo, hi = np.nanquantile(drawn[1:], [.025, .975])
+    lo, hi = interval_ends(drawn[1:])
     return dict(pictures=name, images=images, balanced_accuracy=drawn[0], lo=lo, hi=hi)
 
 def _seen_groups(predictions, table, seen):

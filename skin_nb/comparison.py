@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from . import recipes
 from .core import DataError, Problem, axes, replacing
-from .evaluation import bootstrap_scores, split_arrays, weighted_scores
+from .evaluation import bootstrap_scores, interval_ends, split_arrays, weighted_scores
 from .networks import cost_table
 from .recipe import Recipe
 from .tasks import HAM10000, task_of, with_task
@@ -159,6 +159,8 @@ def _headline(arrays, task, weights):
 
 def _two_sided(differences):
     "The p value of no difference: twice the smaller side of the resamples."
+    if not len(differences):
+        return np.nan
     smaller = min((differences <= 0).sum(), (differences >= 0).sum())
     return min(1, 2 * (1 + smaller) / (len(differences) + 1))
 
@@ -167,14 +169,14 @@ def _difference_row(a, b, whole, drawn):
     difference = float(whole[a][0] - whole[b][0])
     differences = drawn[a] - drawn[b]
     differences = differences[~np.isnan(differences)]  # a resample may lack a class
-    lo, hi = np.quantile(differences, [.025, .975])
+    lo, hi = interval_ends(differences)
     return dict(a=a, b=b, difference=difference, lo=lo, hi=hi, p=_two_sided(differences))
 
 # %% ../nbs/39_comparison.ipynb #f35d4949
 def compare_pairs(
     predictions: dict,  # name -> predictions table; the same images in all of them
     split: str = "test",
-    n_boot: int = 2000,  # resamples of lesions (or patients), shared by all pairs
+    n_boot: int = 2000,  # resamples of lesions (or patients), shared by all pairs; 0: no test
     seed: int = 0,
 ) -> pd.DataFrame:  # one row a pair: a, b, difference (a minus b), lo, hi, p, holm
     "Every two models, tested by a paired bootstrap; a `DataError` where their images differ."

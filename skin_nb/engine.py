@@ -12,12 +12,10 @@ import logging
 import os
 import tempfile
 from dataclasses import dataclass
-from typing import Callable
 import numpy as np
 from .backbones import on_cpu
 from .core import DataError, Problem
 from .pictures import available_cores
-from .recipe import ENGINE_PRECISIONS
 
 # %% ../nbs/20e_engine.ipynb #048a6254
 import keras

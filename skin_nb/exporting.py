@@ -9,9 +9,7 @@ __all__ = ['EXPORT_FORMATS', 'TOGETHER', 'PASSES', 'ABOUT', 'Served', 'read_cali
 
 # %% ../nbs/27_export.ipynb #374f13c6
 import contextlib
-import json
 import logging
-import os
 import shutil
 import time
 import warnings

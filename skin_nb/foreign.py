@@ -18,7 +18,7 @@ from .core import DataError
 from .folders import files_below, look_through, picture_name
 from .own_data import USUAL_CLASSES
 from .pictures import PICTURE_ENDINGS, UNREADABLE_ENDINGS
-from .predictions import prediction_columns, predictions_table
+from .predictions import predictions_table
 from .readers import DOWNSAMPLED
 from .tables import (
     KNOWN_NAMES, LINE, class_name, column_named, complain, read_table, read_text, refuse, separator)

@@ -18,7 +18,7 @@ from .beside import (
     span_text, subgroup_table)
 from .core import (
     SAMPLE_NOTE, DataError, content_key, first_line, page_text, printable, read_json, replacing)
-from .evaluation import score_table
+from .evaluation import interval_of, score_table
 from .experiment import load_data, load_melanoma
 from .model_files import read_certainty, read_model_info, read_seen
 from .predictions import read_predictions
@@ -283,7 +283,7 @@ def _metric_text(metrics, name):
     value = metrics.get(name)
     if value is None:
         return NOT_MEASURED
-    lo, hi = metrics["intervals"].get(name) or (None, None)
+    lo, hi = interval_of(metrics, name)
     return span_text(dict(value=value, lo=lo, hi=hi))
 
 CERTAINTY = dict(temperature="temperature, from the validation part",

@@ -28,9 +28,9 @@ from .folders import (
     match_pictures, name_pictures, picture_name)
 from .pictures import PICTURE_ENDINGS, is_picture
 from .tables import (
-    GAPS, KNOWN_NAMES, LINE, LOCALIZATIONS, MAPPING, SEX_WORDS, SHORT_NAMES, TABLE_COLUMNS,
-    check_groups, check_image_ids, check_people, check_some_class, class_name, column_named,
-    header_of, is_dangerous, meaning, named_like, one_spelling, read_table, refuse, typed)
+    GAPS, LINE, LOCALIZATIONS, MAPPING, SEX_WORDS, SHORT_NAMES, TABLE_COLUMNS, check_groups,
+    check_image_ids, check_people, check_some_class, class_name, column_named, header_of,
+    is_dangerous, meaning, named_like, one_spelling, read_table, refuse, typed)
 from skin_nb.tasks import (
     CLASS_NAMES, GROUPS, HAM10000, ISIC2019, TASKS, is_odd_class, task_in_group, task_of_classes,
     with_task)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ANY_COLUMNS', 'CLASS_IMAGES', 'prediction_columns', 'find_prediction_problems', 'check_predictions',
-           'predictions_table', 'invent_predictions', 'write_predictions', 'read_predictions']
+           'predictions_table', 'with_probabilities', 'invent_predictions', 'write_predictions', 'read_predictions']
 
 # %% ../nbs/14_predictions.ipynb #5ac2c8f1
 import re
@@ -140,6 +140,15 @@ def predictions_table(
     known = part[["image_id", task.group, "dx", "split", "fold"]].reset_index(drop=True)
     joined = pd.concat([known, pd.DataFrame(p, columns=task.p_columns)], axis=1)
     return check_predictions(joined[prediction_columns(task)], task=task)
+
+def with_probabilities(
+    predictions: pd.DataFrame,
+    p: np.ndarray,  # (n, C) in the order of the task
+) -> pd.DataFrame:
+    "The same rows with other probabilities."
+    task = task_of(predictions)
+    columns = dict(zip(task.p_columns, np.asarray(p).T))
+    return with_task(predictions.assign(**columns), task)
 
 # %% ../nbs/14_predictions.ipynb #990a995d
 # in HAM10000

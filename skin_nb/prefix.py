@@ -16,7 +16,7 @@ import numpy as np
 from .batches import Views
 from .cache import RowCache, fill, require_room
 from .core import DataError, Problem, cache_home, content_key
-from .engine import Engine, choose_engine, make_forward
+from .engine import choose_engine, make_forward
 from .graph import dropout_rates, image_nodes, list_cuts
 from .terminal import in_notebook
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .batches import Views
+from .certainty import log_loss
 from .distillation import soft_targets
-from .ensembles import headline, log_loss
+from .ensembles import headline
 from .evaluation import split_arrays
 from .predictions import predictions_table
 from .recipe import Cache, Recipe

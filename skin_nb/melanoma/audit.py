@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 from ..core import axes, replacing
-from ..evaluation import bootstrap_scores, ranking_scores
+from ..evaluation import bootstrap_scores, interval_ends, ranking_scores
 from ..pictures import open_header
-from ..siim import read_duplicates, read_siim_rows
+from ..siim import read_siim_rows
 from ..tasks import group_of, task_of
 from ..terminal import Progress
 
@@ -98,7 +98,7 @@ def melanoma_shares(
         return dict(enumerate(found))
 
     drawn = bootstrap_scores(shares, rows[group_of(rows)].to_numpy(), n_boot, seed)
-    ends = [np.nanquantile(drawn[k], [.025, .975]) for k in range(len(names))]
+    ends = [interval_ends(drawn[k]) for k in range(len(names))]
     images = member.sum(1).astype(int)
     found = (member @ mel).astype(int)
     return pd.DataFrame(dict(images=images, melanomas=found, share=found / images,
@@ -254,8 +254,8 @@ def auc_table(
     drawn = bootstrap_scores(areas, group, n_boot, seed)
     lines = []
     for name, found in drawn.items():
-        ends = np.nanquantile(found, [.025, .975])
-        apart = np.nanquantile(found - drawn[reference], [.025, .975])
+        ends = interval_ends(found)
+        apart = interval_ends(found - drawn[reference])
         lines.append(dict(auc=value[name], lo=ends[0], hi=ends[1],
                           more=value[name] - value[reference], more_lo=apart[0], more_hi=apart[1]))
     return pd.DataFrame(lines, index=pd.Index(answers, name="facts"))

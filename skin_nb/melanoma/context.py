@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Callable
 import numpy as np
 import pandas as pd
-from ..core import DataError, Problem, axes, set_seed
-from ..evaluation import bootstrap_scores, ranking_scores
+from ..core import DataError, Problem, set_seed
+from ..evaluation import bootstrap_scores, interval_ends, ranking_scores
 from ..heads import reduce_features
 from .audit import auc_by_fold
 from ..tasks import COLOURS, group_of, task_of
@@ -355,13 +355,10 @@ def compare_arms(
     return pd.DataFrame([_compared(key, (against, key[1]), whole, drawn) for key in whole])
 
 # %% ../../nbs/42_patient_context.ipynb #dc84ffb1
-def _ends(values):
-    return np.nanquantile(values, [.025, .975]).tolist()
-
 def _compared(key, reference, whole, drawn):
     "A row of `compare_arms`."
-    lo, hi = _ends(drawn[key])
-    d_lo, d_hi = _ends(drawn[key] - drawn[reference])
+    lo, hi = interval_ends(drawn[key]).tolist()
+    d_lo, d_hi = interval_ends(drawn[key] - drawn[reference]).tolist()
     value = whole[key].item()
     return dict(arm=key[0], score=key[1], value=value, lo=lo, hi=hi,
                 difference=value - whole[reference].item(), d_lo=d_lo, d_hi=d_hi)

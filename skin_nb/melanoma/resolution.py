@@ -14,7 +14,7 @@ from typing import Callable
 import numpy as np
 import pandas as pd
 from ..core import DataError, Problem, axes
-from ..evaluation import bootstrap_scores, ranking_scores, split_arrays
+from ..evaluation import bootstrap_scores, interval_ends, ranking_scores, split_arrays
 from ..networks import network_card
 from ..pictures import decode_images
 from ..predictions import predictions_table
@@ -166,7 +166,7 @@ def compare_seeds(
 
     value = {k: float(v[0]) for k, v in both(np.ones((len(group), 1))).items()}
     drawn = bootstrap_scores(both, group, n_boot, seed)
-    lo, hi = np.nanquantile(drawn["ours"] - drawn["theirs"], [.025, .975]).tolist()
+    lo, hi = interval_ends(drawn["ours"] - drawn["theirs"]).tolist()
     return {**value, "difference": value["ours"] - value["theirs"], "lo": lo, "hi": hi}
 
 # %% ../../nbs/44_progressive_resolution.ipynb #fd2eeb37
