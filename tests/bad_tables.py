@@ -301,7 +301,7 @@ TABLES += [
                 "30 classes in 30 pictures"),
     folder_case("no_classes", lambda f: partial(read_folder, sorted_pictures(f, "a.jpg").args[0]), "a.jpg"),
     folder_case("pipe", with_pipe, "1 pictures without a label"),
-    folder_case("unlike_copies", unlike_copies, "I0.jpg", "unlike", "Remove the wrong one"),
+    folder_case("unlike_copies", unlike_copies, "I0.jpg", "unlike", "remove the picture that is wrong"),
     folder_case("two_tables", two_tables, "another table than", "Move the wrong one"),
     folder_case("two_diagnoses", two_diagnoses, "of lesion L0", "akiec and bcc"),
     folder_case("lost_groupings", lost_groupings, "LesionGroupings.csv", "Fetch the file again"),

@@ -517,7 +517,7 @@ def test_masks_and_test_pictures_are_passed_over(ham):
 
 def test_two_pictures_of_one_name(ham):
     picture(99, (90, 60)).save(ham.root / f"{IDS[0]}.jpg")
-    audited(ham.root, IDS[0], "unlike", "Remove the wrong one")
+    audited(ham.root, IDS[0], "unlike", "remove the picture that is wrong")
 
 
 # pictures
