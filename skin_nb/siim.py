@@ -790,7 +790,7 @@ def _write_pairs(folder, table):
 # %% ../nbs/02e_siim_isic.ipynb #9ee5e467
 def write_tfrecords(
     table: pd.DataFrame,  # from read_siim_isic
-    out: str | Path,  # folder to be made; one that isn't empty is a DataError
+    out: str | Path,  # folder to be made; a file, or a folder that isn't empty, is a DataError
     size: int = 256,  # pixels, the side of the pictures; 128 to 1,024 are in use
     shards=5,  # number of files, or (N,) the fold of each row: whole patients in either case
     diagnoses: dict | None = None,  # image_id -> word; None: melanoma or unknown
@@ -798,6 +798,8 @@ def write_tfrecords(
 ) -> list:  # paths of the files
     "Pack the pictures of a table as TFRecords, number of records in each name."
     out = Path(out)
+    if out.is_file():
+        refuse(out, None, "a file", "a new folder", "Name another folder.")
     if out.exists() and any(out.iterdir()):
         refuse(out, None, "a folder that isn't empty", "a new folder", "Name another folder.")
     table = table.reset_index(drop=True)
