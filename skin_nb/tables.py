@@ -89,8 +89,9 @@ def read_text(
 def separator(
     header: str,  # first line of a table
 ) -> str:  # "," ";" "|" or a tab
-    "What stands between the cells of a table: what the header has most of."
-    return max(",;\t|", key=header.count)
+    "What stands between the cells of a table: what the header has most of, outside quotation marks."
+    bare = re.sub('"[^"]*"', "", header)
+    return max(",;\t|", key=bare.count)
 
 QUOTES = ('Close the mark or remove it; a mark inside a cell is written "" and the cell stands '
           "between marks.")
