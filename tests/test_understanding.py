@@ -481,6 +481,20 @@ def test_colours_of_lesion_and_skin():
     assert np.allclose(got[3:], to_lab(np.uint8([200, 200, 200])), atol=1e-3)
 
 
+def test_a_mask_of_the_whole_picture_leaves_no_skin(table, images, masks):
+    masks = masks.copy()
+    masks[:3] = True
+    masks[3] = False
+    colours = mean_colours(images, masks)
+    assert colours.isna().any(axis=1).to_numpy().nonzero()[0].tolist() == [0, 1, 2, 3]
+    assert colours.filter(like="skin")[:3].isna().all(None) and colours.lesion_L[:3].notna().all()
+    assert colours.filter(like="lesion").iloc[3].isna().all() and colours.skin_L.notna()[3]
+    assert background_auc(colours, table) == background_auc(colours[3:], table[3:])
+    medians = plot_colours(colours, table, "skin").axes[0].lines[4::6]
+    assert len(medians) == len(CLASSES)
+    assert np.isfinite([line.get_ydata()[0] for line in medians]).all()
+
+
 @pytest.fixture(scope="module")
 def blank(table):
     "Colours of skin that say nothing."
