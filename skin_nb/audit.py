@@ -64,11 +64,13 @@ def pairs_across(
     tested,  # image ids
     trained,  # image ids
 ) -> pd.DataFrame:  # image_a, image_b, lesion_a, lesion_b, bits
-    "Near-duplicates of different lesions, one tested and one trained on."
+    "Near-duplicates of different lesions (or patients), one tested and one trained on."
     sides = table[table.image_id.isin(set(tested) | set(trained))].reset_index(drop=True)
     agree = tuple(c for c in AGREE if c in sides)
-    named = sides.assign(lesion_id=sides[task_of(table).group])
-    pairs = near_duplicates(hash_pictures(sides), named, agree=agree)
+    grouped = sides.assign(lesion_id=sides[task_of(table).group])
+    pairs = near_duplicates(hash_pictures(sides), grouped, agree=agree)
+    lesion = dict(zip(sides.image_id, sides.lesion_id))
+    pairs = pairs.assign(lesion_a=pairs.image_a.map(lesion), lesion_b=pairs.image_b.map(lesion))
     in_test = pairs[["image_a", "image_b"]].isin(set(tested))
     in_train = pairs[["image_a", "image_b"]].isin(set(trained))
     across = in_test.any(axis=1) & in_train.any(axis=1)

@@ -380,7 +380,11 @@ def describe_profile(
 class _QuietLoader(SourceFileLoader):
     "Loads a module while the error stream leads nowhere, for the C++ part as well."
     def exec_module(self, module):
-        stream = os.dup(2)
+        logging.getLogger("tensorflow").addFilter(_is_error)
+        stream = _copy_of_stream(2)
+        if stream is None:
+            super().exec_module(module)
+            return
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)
         try:
@@ -389,7 +393,11 @@ class _QuietLoader(SourceFileLoader):
             os.dup2(stream, 2)
             os.close(stream)
             os.close(nowhere)
-        logging.getLogger("tensorflow").addFilter(_is_error)
+
+def _copy_of_stream(number):
+    "Another number of the same stream; None where the caller has closed it."
+    with contextlib.suppress(OSError):
+        return os.dup(number)
 
 def _is_error(record):
     return record.levelno >= logging.ERROR

@@ -16,13 +16,13 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 import pandas as pd
 from .core import DataError, Problem
 from .pictures import PICTURE_ENDINGS, UNREADABLE_ENDINGS, is_picture
-from .tables import LINE, MAPPING, some_problems
+from .tables import LINE, MAPPING, join_problems, some_problems
 from .terminal import Progress, explain_os_error
 
 # %% ../nbs/02c_folders.ipynb #dfa18a48
@@ -231,7 +231,7 @@ def look_through(
     contents.pictures.sort(key=attrgetter("place"))
     contents.tables.sort()
     _put_masks_aside(contents)
-    contents.problems = _joined(contents.problems)
+    contents.problems = join_problems(contents.problems, "found", "expected", "fix")
     return contents
 
 # %% ../nbs/02c_folders.ipynb #22f51b59
@@ -243,19 +243,6 @@ def _put_masks_aside(contents):
     if masks:
         contents.passed_over[BESIDE] += sorted(masks)
         contents.pictures = [p for p in contents.pictures if p.place not in masks]
-
-def _joined(problems):
-    "Problems that say the same of several files, as one with a count."
-    kinds = defaultdict(list)
-    for problem in problems:
-        kinds[problem.found, problem.expected, problem.fix].append(problem.file)
-    joined = []
-    for (found, expected, fix), files in kinds.items():
-        if len(files) <= 3:
-            joined += [Problem(file, None, found, expected, fix) for file in files]
-        else:
-            joined.append(Problem(files[0], None, found, expected, fix, len(files)))
-    return joined
 
 # %% ../nbs/02c_folders.ipynb #fb092345
 def describe_passed_over(
@@ -360,7 +347,7 @@ def _unlike(several):
     fix = "Write the folder too into the table's cells; or remove the picture that is wrong."
     problems = [Problem(other, None, f"a second picture of this name, unlike {first}",
                         "one file per image id", fix) for first, other in unlike]
-    return problems if len(problems) <= 3 else [replace(problems[0], count=len(problems))]
+    return join_problems(problems, "fix")
 
 # %% ../nbs/02c_folders.ipynb #b1714469
 def is_readable_file(
@@ -501,7 +488,7 @@ def _without_row(file, rest, keep):
     fix = "Add the row." if keep else "Add the row, or move the file away."
     expected = f"a row for it in {Path(file).name}"
     problems = [Problem(p.path, None, "a picture without a row", expected, fix) for p in rest]
-    return _joined(problems)
+    return join_problems(problems, "fix")
 
 def _names_differ(file, table, lacking, rest):
     found = (f"{len(lacking):,} of {len(table):,} rows without a file, such as image "

@@ -17,7 +17,6 @@ import os
 import re
 import unicodedata
 import warnings
-from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -30,7 +29,7 @@ from .pictures import PICTURE_ENDINGS, is_picture
 from .tables import (
     GAPS, LINE, LOCALIZATIONS, MAPPING, SEX_WORDS, SHORT_NAMES, TABLE_COLUMNS, check_groups,
     check_image_ids, check_people, check_some_class, class_name, column_named, header_of,
-    is_dangerous, meaning, named_like, one_spelling, read_table, refuse, typed)
+    is_dangerous, join_problems, meaning, named_like, one_spelling, read_table, refuse, typed)
 from skin_nb.tasks import (
     CLASS_NAMES, GROUPS, HAM10000, ISIC2019, TASKS, is_odd_class, task_in_group, task_of_classes,
     with_task)
@@ -239,10 +238,9 @@ def _check_folder_ids(table):
     odd = {dx: path for dx, path in zip(table.dx, table.path) if is_odd_class(dx)}
     names = [Problem(path, None, f"the name {name!r}", "a name of printable characters that "
                      "begins with a letter or a digit", "Rename the file.") for name, path in bad]
-    if len(names) > 3:
-        names = [replace(names[0], count=len(names))]
     return [*(Problem(os.path.dirname(path), None, f"a folder that stands for class {dx!r}",
-                      CLASS_NAMES, "Rename the folder.") for dx, path in odd.items()), *names]
+                      CLASS_NAMES, "Rename the folder.") for dx, path in odd.items()),
+            *join_problems(names, "fix")]
 
 def _empty_folders(folder, classes):
     "Folders that are named after a known class and hold no picture."

@@ -62,16 +62,17 @@ def _check_enough(counts, least, what):
 # %% ../nbs/11_data_preparation.ipynb #8e46b5b5
 def lesion_clusters(
     table: pd.DataFrame,  # lesion_id, or whatever column its task says must not cross a split
-    pairs: pd.DataFrame | None = None,  # lesion_a, lesion_b: the same; None: none are
+    pairs: pd.DataFrame | None = None,  # lesion_a, lesion_b: the same (patients, without lesions)
 ) -> np.ndarray:  # (N,) for every row the first id, in the alphabet, of those linked to its own
-    "Lesions (or patients), merged along pairs: connected components."
+    "Lesions (or the patients who have them), merged along pairs: connected components."
     _check_filled(table, group_of(table))
     ids = table[group_of(table)]
     if pairs is None:
         return ids.to_numpy()
     _check_pair_columns(pairs)
+    owner = dict(zip(table.get("lesion_id", ids), ids))
     at, names = pd.factorize(ids, sort=True)
-    a, b = (names.get_indexer(pairs[c]) for c in ("lesion_a", "lesion_b"))
+    a, b = (names.get_indexer(pairs[c].map(owner)) for c in ("lesion_a", "lesion_b"))
     known = (a >= 0) & (b >= 0)
     cluster = _components(a[known], b[known], len(names))
     first = np.unique(cluster, return_index=True)[1]

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLE_COLUMNS', 'MAPPING', 'AGES', 'SEXES', 'LOCALIZATIONS', 'WEB_PAGE', 'INTRUDERS', 'SAVE_AGAIN', 'QUOTES', 'LINE',
-           'GAPS', 'SEX_WORDS', 'OTHER_NAMES', 'LONG_NAMES', 'SHORT_NAMES', 'KNOWN_NAMES', 'FORMULA', 'RENAME',
-           'refuse', 'read_text', 'separator', 'some_problems', 'read_table', 'header_of', 'column_named',
+           'GAPS', 'SEX_WORDS', 'OTHER_NAMES', 'LONG_NAMES', 'SHORT_NAMES', 'KNOWN_NAMES', 'RENAME', 'refuse',
+           'read_text', 'separator', 'join_problems', 'some_problems', 'read_table', 'header_of', 'column_named',
            'has_columns', 'named_like', 'meaning', 'class_name', 'one_spelling', 'complain', 'is_dangerous',
            'check_image_ids', 'check_groups', 'check_people', 'check_classes', 'check_some_class', 'typed']
 
@@ -14,11 +14,13 @@ import csv
 import io
 import re
 import unicodedata
+from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from .core import DataError, Problem, require_file
-from .tasks import CLASS_NAMES, RENAME_CLASS, TASKS, is_odd_class
+from .tasks import CLASS_NAMES, FORMULA, RENAME_CLASS, TASKS, is_odd_class
 
 # %% ../nbs/02b_tables.ipynb #bfb7afb2
 TABLE_COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
@@ -89,8 +91,9 @@ def read_text(
 def separator(
     header: str,  # first line of a table
 ) -> str:  # "," ";" "|" or a tab
-    "What stands between the cells of a table: what the header has most of."
-    return max(",;\t|", key=header.count)
+    "What stands between the cells of a table: what the header has most of, outside quotes."
+    bare = re.sub('"[^"]*"', "", header)
+    return max(",;\t|", key=bare.count)
 
 QUOTES = ('Close the mark or remove it; a mark inside a cell is written "" and the cell stands '
           "between marks.")
@@ -152,18 +155,30 @@ def _hides_rows(cells):
     later = [line for cell in cells for line in cell.split("\n")[1:]]
     return any(max(map(line.count, ",;\t")) >= len(cells) / 2 for line in later)
 
+def join_problems(
+    problems: list,  # of Problem
+    *same: str,  # fields in which those of one kind agree
+    most: int = 3,  # up to here each of a kind; above, the first with a count
+) -> list:  # of Problem
+    "Problems of which many are of one kind as a few."
+    kinds = {}
+    for problem in problems:
+        kinds.setdefault(attrgetter(*same)(problem), []).append(problem)
+    return [problem for alike in kinds.values() for problem in _joined(alike, most)]
+
+def _joined(alike, most):
+    return alike if len(alike) <= most else [replace(alike[0], count=len(alike))]
+
 def some_problems(
     file: str | Path,
     findings: list,  # of (line in the file, what was found)
     expected: str,
     fix: str,
-    most: int = 3,  # up to here one problem each; above, one with a count
+    most: int = 3,  # see join_problems
 ) -> list:  # of Problem
     "The problems of rows that have the same thing wrong with them."
-    if len(findings) <= most:
-        return [Problem(str(file), n, found, expected, fix) for n, found in findings]
-    (first, found), *_ = findings
-    return [Problem(str(file), first, found, expected, fix, len(findings))]
+    problems = [Problem(str(file), n, found, expected, fix) for n, found in findings]
+    return join_problems(problems, "fix", most=most)
 
 # %% ../nbs/02b_tables.ipynb #0762f8e8
 def _check_header(file, header, rows):
@@ -331,7 +346,6 @@ def complain(
     return some_problems(file, findings, expected, fix, most)
 
 # %% ../nbs/02b_tables.ipynb #43f4cc8c
-FORMULA = re.compile(r"\s*[-=+@＝＋＠－]")  # how what a spreadsheet would compute begins
 RENAME = "Rename the picture and its cell."
 
 def is_dangerous(

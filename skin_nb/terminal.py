@@ -74,6 +74,13 @@ def add_common_options(
                         version=f"%(prog)s {skin_nb.__version__}")
 
 # %% ../nbs/00b_terminal.ipynb #1fa247d2
+_PACKAGES = {"PIL": "pillow", "imblearn": "imbalanced-learn", "sklearn": "scikit-learn"}
+
+def _absent_package(error):
+    "The package that an import lacks; None where it is a part of this one."
+    module = (error.name or "skin_nb").partition(".")[0]
+    return None if module == "skin_nb" else _PACKAGES.get(module, module)
+
 def explain(
     error: Exception,
 ) -> str:
@@ -85,8 +92,9 @@ def explain(
     if isinstance(error, MemoryError):
         return ("found too little memory; expected more. Close other programs, or choose fewer "
                 "--jobs or another --profile.")
-    if isinstance(error, ModuleNotFoundError):
-        return f"found no module {error.name}; expected it installed. pip install {error.name}"
+    if isinstance(error, ModuleNotFoundError) and _absent_package(error):
+        return (f"found no module {error.name}; expected it installed. "
+                f"pip install --upgrade {_absent_package(error)}")
     what = printable(str(error))[:300]
     return (f"found {type(error).__name__} ({what}); expected none: this is a mistake of skin_nb. "
             "Call the command again with --debug and report what it shows.")

@@ -13,7 +13,8 @@ from skin_nb.foreign import PictureNames, judge_foreign, read_foreign, read_ids
 from skin_nb.predictions import invent_predictions
 from skin_nb.signs import (
     BALANCED, BY_IMAGE, HONEST, PERFECT, REPEATED, answer_signs, plant_mistakes, signs_found)
-from skin_nb.tasks import HAM10000, MELANOMA, with_task
+from skin_nb.preparation import lesion_clusters
+from skin_nb.tasks import HAM10000, MELANOMA, task_in_group, with_task
 
 ISIC = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
 P = HAM10000.p_columns
@@ -337,3 +338,9 @@ def test_near_duplicates_are_seen(house, tmp_path, capsys):
     both = with_task(pd.concat([table.iloc[:40], twin], ignore_index=True), HAM10000)
     pairs = pairs_across(both, [table.image_id[0]], ["twin"])
     assert pairs[["image_a", "image_b"]].iloc[0].tolist() == [table.image_id[0], "twin"]
+    people = both.assign(patient_id=[f"P{i}" for i in range(len(both))])
+    people = with_task(people, task_in_group(HAM10000, "patient_id"))
+    pairs = pairs_across(people, [table.image_id[0]], ["twin"])
+    assert pairs[["lesion_a", "lesion_b"]].iloc[0].tolist() == [table.lesion_id[0], "other"]
+    patients = pd.Series(lesion_clusters(people, pairs), people.image_id)
+    assert patients[table.image_id[0]] == patients["twin"] == "P0"
