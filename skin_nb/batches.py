@@ -11,6 +11,7 @@ import functools
 from dataclasses import dataclass
 import numpy as np
 from PIL import Image
+from .core import require_range
 from .terminal import Progress, in_notebook
 
 # %% ../nbs/13_batches.ipynb #8750d385
@@ -205,6 +206,11 @@ class Views:
     colour: float = 0.  # versions 1.. vary brightness and contrast by up to this share, 0..0.9
     seed: int = 0
     average: bool = False  # predict the mean over all versions, in place of version 0 alone
+
+    def __post_init__(self):
+        require_range(self, 1, float("inf"), "count")
+        require_range(self, 0, .9, "zoom", "colour")
+        require_range(self, 0, float("inf"), "seed")
 
     def spec(self,
              view: int,  # 0..count-1

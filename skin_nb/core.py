@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SAMPLE_NOTE', 'HALF_WRITTEN', 'ARRAY_FILES', 'PROFILES', 'PROFILE_NUMBERS', 'BACKENDS', 'printable', 'Problem',
-           'DataError', 'first_line', 'page_text', 'replacing', 'remove_half_written', 'remove_checkpoints',
-           'write_json', 'read_json', 'require_file', 'require_space', 'content_key', 'file_stamp', 'weights_home',
-           'cache_home', 'project_folder', 'weights_names', 'weights_file', 'read_weights_name', 'Profile',
-           'get_profile', 'describe_profile', 'wanted_backend', 'require_backend', 'set_seed', 'axes', 'anonymous_mb',
-           'MemoryPeak']
+           'DataError', 'first_line', 'require_range', 'page_text', 'replacing', 'remove_half_written',
+           'remove_checkpoints', 'write_json', 'read_json', 'require_file', 'require_space', 'content_key',
+           'file_stamp', 'weights_home', 'cache_home', 'project_folder', 'weights_names', 'weights_file',
+           'read_weights_name', 'Profile', 'get_profile', 'describe_profile', 'wanted_backend', 'require_backend',
+           'set_seed', 'axes', 'anonymous_mb', 'MemoryPeak']
 
 # %% ../nbs/00_core.ipynb #c1d8eed9
 import contextlib
@@ -77,6 +77,21 @@ def first_line(
 ) -> str:
     "What an error says, as far as it fits into a sentence; its type where it says nothing."
     return (str(error).strip() or type(error).__name__).splitlines()[0][:most]
+
+# %% ../nbs/00_core.ipynb #63e37f66
+def require_range(
+    part,  # of a recipe: a dataclass
+    least: float,  # allowed itself, as the most is
+    most: float,  # infinity: there is no upper end
+    *fields: str,  # numbers, tuples of numbers, or None, which is always allowed
+):
+    "A `DataError` where a field of a recipe lies outside its range."
+    ends = f"{least:g} or more" if most == float("inf") else f"from {least:g} to {most:g}"
+    for field in fields:
+        found = getattr(part, field)
+        numbers = found if isinstance(found, tuple) else (found,)
+        if not all(n is None or least <= n <= most for n in numbers):
+            raise DataError(Problem("recipe", None, f"{field}={found!r}", ends, "Correct it."))
 
 # %% ../nbs/00_core.ipynb #606a53b0
 def page_text(

@@ -154,12 +154,16 @@ def _stored_array(entry, content):
 
 def read_arrays(
     path: str | Path,  # .safetensors, or an .npz of the same names
-) -> dict:  # name -> array, in the precision of the file
+) -> dict:  # name -> array, float32 whatever the file has
     "The arrays of a file of weights; the errors are those of its reader."
     if Path(path).suffix == ".safetensors":
-        return read_safetensors(path)
+        return _in_full(read_safetensors(path))
     with np.load(path) as stored:
-        return dict(stored)
+        return _in_full(stored)
+
+def _in_full(arrays):
+    "Arrays in float32: products in half precision would round a second time."
+    return {name: np.asarray(values, "float32") for name, values in arrays.items()}
 
 # %% ../nbs/19_dinov2.ipynb #6cd0a4dd
 def _norm_arrays(arrays, name):

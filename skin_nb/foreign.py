@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .core import DataError
+from .core import DataError, Problem
 from .folders import files_below, look_through, picture_name
 from .own_data import USUAL_CLASSES
 from .pictures import PICTURE_ENDINGS, UNREADABLE_ENDINGS
@@ -96,7 +96,19 @@ def _bad_numbers(file, cells, column, bad):
                     f"{column} = {{cell}}", "a number", "Correct the cell.")
 
 def _plain_column(column):
-    return column.str.replace(",", ".").str.replace("%", "").str.strip()
+    return column.str.strip().str.removesuffix("%").str.replace(",", ".")
+
+def _are_hundredths(file, cells, columns):
+    "Whether numbers have a per cent sign; a `DataError` where only some of them do."
+    signs = cells[columns].apply(_has_sign)
+    without = cells[LINE][~signs.all(axis=1)]
+    if signs.any(axis=None) and len(without):
+        refuse(file, int(without.iloc[0]), "a number without the per cent sign that others have",
+               "a sign in every cell, or in none", "Write all numbers alike.")
+    return not len(without)
+
+def _has_sign(column):
+    return column.str.strip().str.endswith("%")
 
 # %% ../nbs/14a_foreign_predictions.ipynb #0dd68b4e
 def _sums_to(values, whole):
@@ -159,12 +171,9 @@ def to_probabilities(
 # %% ../nbs/14a_foreign_predictions.ipynb #039a7dc6
 def _from_logits(values):
     "Softmax, of a single column the sigmoid with what is left."
+    from scipy.special import softmax
     alone = values.shape[1] == 1
-    return _softmax(np.hstack([0 * values, values]) if alone else values)
-
-def _softmax(values):
-    raised = np.exp(values - values.max(1, keepdims=True))
-    return raised / raised.sum(1, keepdims=True)
+    return softmax(np.hstack([0 * values, values]) if alone else values, axis=1)
 
 def _with_rest(values):
     "Two columns of one: that of the others first."
@@ -341,16 +350,27 @@ _SCALED = dict(
     logits="The numbers are said to be logits: softmax (or sigmoid) was applied.",
     independent="Each class was scored by itself: scores are divided by their sum.")
 
+def _read_numbers(source, columns):
+    "Columns as probabilities (n, K), of one column (n, 2), and what was done to them."
+    values = _numbers(source.file, source.cells, columns)
+    scale = source.scale
+    note = ""
+    if _are_hundredths(source.file, source.cells, columns):
+        values = values / 100
+        scale = None if scale == "percent" else scale
+        note = _SCALED["percent"]
+    if scale is None and len(columns) > 1:
+        _refuse_odd_rows(source, values)
+    p, scale = to_probabilities(source.file, values, scale)
+    return p, (note, _scale_note(scale, values))
+
 def _read_wide(source, found):
     "A column a class."
     _check_complete(source, found)
-    values = _numbers(source.file, source.cells, list(found.values()))
-    if source.scale is None:
-        _refuse_odd_rows(source, values)
-    p, scale = to_probabilities(source.file, values, source.scale)
+    p, notes = _read_numbers(source, list(found.values()))
     form = "one-hot" if _is_hard(p) else "wide"
     p, note = _onto_task(source, p, list(found))
-    return p, source.task, form, (_scale_note(scale, values), note)
+    return p, source.task, form, (*notes, note)
 
 # %% ../nbs/14a_foreign_predictions.ipynb #db68d116
 MELANOMA_COLUMNS = ("mel", "melanoma", "target")
@@ -371,20 +391,19 @@ def _single_column(source):
         return positive[0], source.task
     return None
 
-def _is_number(cell):
-    return bool(re.fullmatch(r"-?\d*[.,]?\d+(e-?\d+)?\s*%?", cell.strip(), re.I))
-
 def _numeric(source, columns):
-    return [c for c in columns if source.cells[c].head(50).map(_is_number).all()]
+    "The columns that begin with numbers."
+    some = source.cells[columns].head(50).apply(_plain_column)
+    are_numbers = some.apply(pd.to_numeric, errors="coerce").notna().all()
+    return [c for c in columns if are_numbers[c]]
 
 # %% ../nbs/14a_foreign_predictions.ipynb #6ba9db81
 def _read_single(source, column, task):
     "One column, of the second of two classes."
-    values = _numbers(source.file, source.cells, [column])
-    p, scale = to_probabilities(source.file, values, source.scale)
-    form = "single, yes or no" if _is_hard(values) else "single"
+    p, notes = _read_numbers(source, [column])
+    form = "single, yes or no" if _is_hard(p) else "single"
     about = f"{column} is read as the probability of {task.classes[1]}, against the rest."
-    return p, task, form, (_scale_note(scale, values), about)
+    return p, task, form, (*notes, about)
 
 # %% ../nbs/14a_foreign_predictions.ipynb #96b7ffaa
 _TRUTH = ("dx", "true", "truth", "y_true", "ground_truth", "true_label")  # never an answer
@@ -437,8 +456,9 @@ def _widen(source, named, number):
                         "name": [class_called(w, source.task) for w in cells[named]]})
     _refuse_twice(source, key)
     values = key.assign(cell=cells[number]).pivot(index="image", columns="name", values="cell")
+    _refuse_gaps(source, values)
     first = cells.groupby(source.images)[LINE].first()
-    wide = values.fillna("0").rename_axis(columns=None)
+    wide = values.rename_axis(columns=None)
     return wide.assign(**{LINE: first[wide.index]}).reset_index(names=source.images)
 
 def _refuse_twice(source, key):
@@ -449,16 +469,27 @@ def _refuse_twice(source, key):
     if problems:
         raise DataError(*problems)
 
+def _refuse_gaps(source, values):
+    "A `DataError` where a picture has no row for a class of the others."
+    gaps = values.isna()
+    rows = gaps[gaps.any(axis=1)]
+    if len(rows):
+        first = rows.iloc[0]
+        classes = ", ".join(first.index[first])
+        raise DataError(Problem(source.file, first.name, f"no row for {classes}",
+                                "a row for each picture and class", "Add what the model said.",
+                                len(rows)))
+
 # %% ../nbs/14a_foreign_predictions.ipynb #10806f62
 def _read_form(source):
     "Probabilities, task, form and notes of a table, by the first form that it has."
     found = class_columns(source.file, source.others, source.task)
     if len(found) > 1:
         return source, _read_wide(source, found)
-    single = _single_column(source)
     long = _long_columns(source)
     if long:
         return _read_long(source, *long)
+    single = _single_column(source)
     if single:
         return source, _read_single(source, *single)
     answer = _answer_column(source)
@@ -603,9 +634,12 @@ def _listed_ids(file, names):
     if not lines:
         refuse(file, None, "an empty file", "ids of pictures", "Put them there, one a line.")
     if separator(lines[0]) not in lines[0]:
-        return lines if names.find(lines[0]) else lines[1:]
+        return lines[1:] if column_named(_HEADINGS, lines[0]) else lines
     cells = _trained_rows(file)
     return list(cells[picture_column(file, cells, names)])
+
+_HEADINGS = ("image", "image_id", "image_name", "isic_id", "id", "picture", "file", "file_name",
+             "name", "path")  # over a list of pictures
 
 def _trained_rows(file):
     "The rows of a table that are about training pictures: all, or those that say so."

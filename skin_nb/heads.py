@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PENALTIES', 'frozen_network', 'frozen_features', 'reduce_features', 'SoftTargets', 'HeadProblem', 'head_problem',
-           'head_loss', 'fit_head', 'head_probabilities', 'fit_split', 'refuse_new_rows']
+           'require_answers', 'head_loss', 'fit_head', 'head_probabilities', 'fit_split', 'refuse_new_rows']
 
 # %% ../nbs/21b_frozen_heads.ipynb #591331c7
 from dataclasses import dataclass, replace
@@ -150,10 +150,17 @@ def _matched(soft, shape, dtype):
     "Soft targets of the features' precision; a `DataError` unless they are those of the rows."
     if soft is None:
         return None
+    require_answers(soft, shape)
+    return replace(soft, p=soft.p.astype(dtype))
+
+def require_answers(
+    soft: SoftTargets,
+    shape: tuple,  # (training rows, classes)
+):
+    "A `DataError` unless a teacher has spoken of all rows and classes."
     if soft.p.shape != shape:
         raise DataError(Problem("teacher", None, f"answers of shape {soft.p.shape}", str(shape),
                                 "Give one row per training row, one column per class."))
-    return replace(soft, p=soft.p.astype(dtype))
 
 def _refuse_smoothing(loss):
     if loss.label_smoothing:

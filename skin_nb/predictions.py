@@ -164,6 +164,7 @@ def invent_predictions(
     shares: dict | None = None,  # class -> its share, in any unit; None: as in HAM10000, else even
 ) -> pd.DataFrame:  # a predictions table of fold 0
     "Predictions of a model that doesn't exist, for demonstrations and tests."
+    from scipy.special import softmax
     rng = np.random.default_rng(seed)
     share = _class_shares(task, shares)
     n_classes = len(share)
@@ -173,7 +174,7 @@ def invent_predictions(
     of_lesion = rng.normal(size=(lesions, n_classes))[lesion]
     of_image = rng.normal(size=(len(lesion), n_classes))
     chance = 1.1 * of_lesion + .6 * of_image
-    p = _softmax(skill * np.eye(n_classes)[y[lesion]] + lean * np.log(share) + chance)
+    p = softmax(skill * np.eye(n_classes)[y[lesion]] + lean * np.log(share) + chance, axis=1)
     dx = np.array(task.classes)[y[lesion]]
     ids = {"image_id": _numbered(split, range(len(lesion))), task.group: _numbered(split, lesion)}
     table = pd.DataFrame(dict(**ids, dx=dx, split=split, fold=0))
@@ -190,10 +191,6 @@ def _class_shares(task, shares):
 
 def _numbered(split, numbers):
     return [f"{split}_{i:05}" for i in numbers]
-
-def _softmax(scores):
-    raised = np.exp(scores)
-    return raised / raised.sum(1, keepdims=True)
 
 # %% ../nbs/14_predictions.ipynb #730aa82b
 def write_predictions(

@@ -8,10 +8,11 @@ __all__ = ['WATCHED', 'POOLS', 'FUSIONS', 'ENGINE_PRECISIONS', 'POLICIES', 'PREC
 
 # %% ../nbs/20a_recipe.ipynb #dcc40e09
 from dataclasses import dataclass, replace
+from math import inf
 from .backbones import fit_size, get_backbone
 from .balancing import Loss, Strategy
 from .batches import Views
-from .core import DataError, Problem, Profile
+from .core import DataError, Problem, Profile, require_range
 
 # %% ../nbs/20a_recipe.ipynb #b7da2573
 def _require_word(recipe_part, field, words):
@@ -37,6 +38,10 @@ class Stage:
 
     def __post_init__(self):
         _require_word(self, "watch", WATCHED)
+        require_range(self, 1, inf, "epochs", "patience", "plateau")
+        require_range(self, 0, inf, "learning_rate")
+        if not isinstance(self.unfreeze, str):
+            require_range(self, 0, 1 if isinstance(self.unfreeze, float) else inf, "unfreeze")
 
 # %% ../nbs/20a_recipe.ipynb #26934fb6
 POOLS = ("avg", "flatten", "attention")  # average, everything, or self-attention and then average
@@ -58,6 +63,8 @@ class Head:
         _require_word(self, "pool", POOLS)
         _require_word(self, "output", ("softmax", "sigmoid"))
         _require_word(self, "fusion", FUSIONS)
+        require_range(self, 1, inf, "dense", "metadata")
+        require_range(self, 0, .99, "dropout")
         if self.fusion != "concat" and not self.metadata:
             raise DataError(Problem("recipe", None, f"fusion={self.fusion!r} without metadata",
                                     "units of a metadata branch", "Give the head metadata=32."))
@@ -72,9 +79,7 @@ class Rows:
     accumulate: int = 1  # batches whose gradients are averaged before a step
 
     def __post_init__(self):
-        if self.accumulate < 1:
-            raise DataError(Problem("recipe", None, f"accumulate={self.accumulate}",
-                                    "1 batch a step or more", "Correct the recipe."))
+        require_range(self, 1, inf, "batch", "per_class", "per_epoch", "accumulate")
 
 # %% ../nbs/20a_recipe.ipynb #555c1da2
 @dataclass(frozen=True)
@@ -82,6 +87,10 @@ class Optimizer:
     "What Adam gets besides the learning rate of the stage."
     clip: float = 0.  # longest gradient, as the norm over all weights (arXiv:1211.5063); 0: any
     ema: float = 0.  # momentum of the averaged weights that are kept in the end; 0: no averaging
+
+    def __post_init__(self):
+        require_range(self, 0, inf, "clip")
+        require_range(self, 0, .99999, "ema")
 
 ENGINE_PRECISIONS = ("float32", "bfloat16")  # in which a frozen part can be multiplied
 
@@ -94,6 +103,7 @@ class Cache:
 
     def __post_init__(self):
         _require_word(self, "precision", ENGINE_PRECISIONS)
+        require_range(self, 0, inf, "max_kb")
 
 # %% ../nbs/20a_recipe.ipynb #0dd4d37c
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")  # dtype policies of Keras
@@ -121,6 +131,8 @@ class Recipe:
 
     def __post_init__(self):
         _require_word(self, "precision", PRECISIONS)
+        require_range(self, 1, inf, "size")
+        require_range(self, 0, inf, "seed")
         if self.head.prior and self.strategy.loss.logit_adjustment:
             raise DataError(Problem("recipe", None, "prior=True and logit adjustment",
                                     "one of them: the adjustment adds the shares by itself",

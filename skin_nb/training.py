@@ -32,7 +32,7 @@ from .core import (
 from .devices import on_devices
 from .engine import choose_engine, make_forward
 from .graph import between, cut_model, dropout_rates, silence_dropout
-from .heads import SoftTargets, refuse_new_rows
+from .heads import SoftTargets, refuse_new_rows, require_answers
 from .model_files import (
     graph_checksum, list_seen, model_limit, model_seal, open_model_file, read_model_info, too_large,
     unusable_model, write_certainty, write_seen)
@@ -587,7 +587,7 @@ def _earliest(cuts):
     useful = [c for c in cuts if c.useful]
     return max(useful, key=lambda c: c.remaining).layer if useful else None
 
-def _rows_by_view(recipe, train, rest):
+def _rows_needed(recipe, train, rest):
     "Rows needed in every view, and rows needed only as stored."
     if recipe.views.average:
         return np.sort(np.r_[train, rest]), ()
@@ -692,7 +692,7 @@ def prepare(
     if base:
         prefix = cut_model(model, base)[0]
         source = image_source(images, recipe.views, pixels)
-        features = cache_features(prefix, source, *_rows_by_view(recipe, train, rest), **cache)
+        features = cache_features(prefix, source, *_rows_needed(recipe, train, rest), **cache)
     return Training(recipe, task, images, y, train, valid, rest, model, backbone, rates, cuts,
                     features, base, cache, key, encoder, metadata)
 
@@ -716,7 +716,7 @@ def select_part(
     source = training.features
     if cut.layer != training.base:
         rest = between(training.model, training.base, cut.layer)
-        rows = _rows_by_view(training.recipe, training.train, training.rest)
+        rows = _rows_needed(training.recipe, training.train, training.rest)
         source = cache_features(rest, source, *rows, **training.cache)
     return Part(cut_model(training.model, cut.layer)[1], list(source.arrays), "features")
 
@@ -941,11 +941,7 @@ def _taught(training, teacher, rows):
     "The training with a teacher's answers about some rows; they are part of its key."
     if teacher is None:
         return training
-    classes = len(training.task.classes)
-    if teacher.p.shape != (len(rows), classes):
-        raise DataError(Problem("teacher", None, f"answers of shape {teacher.p.shape}",
-                                f"({len(rows)}, {classes})",
-                                "Give one row per training row, one column per class."))
+    require_answers(teacher, (len(rows), len(training.task.classes)))
     key = content_key(training.key, teacher.p, teacher.share, teacher.temperature)
     return replace(training, teacher=teacher, taught=rows, key=key)
 
