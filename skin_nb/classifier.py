@@ -643,8 +643,8 @@ def _describe_strange(alarms, read):
 def _describe_seen(count):
     if not count:
         return []
-    return [f"WARNING: {count:,} of these pictures were in the model's training; what it says of "
-            "them is memory"]
+    return [f"WARNING: pictures that were in the model's training: {count:,}; what it says of them "
+            "is memory"]
 
 # %% ../nbs/24g_classifier.ipynb #5d2388a3
 def describe_classifier(
