@@ -10,6 +10,7 @@ __all__ = ['PICTURES_AT_ONCE', 'IMAGE_NAMES', 'MAP_SIDE', 'whole_picture', 'pict
 # %% ../nbs/24g_classifier.ipynb #b91563f9
 import os
 import warnings
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -166,7 +167,7 @@ def _find_column(cells, names):
     return next(filter(None, found), None)
 
 def _image_ids(file, cells):
-    "The names of pictures in a table."
+    "What a table calls its pictures, with the folders that it names."
     column = _find_column(cells, IMAGE_NAMES)
     if column is None:
         refuse(file, 1, f"the columns {', '.join(cells.columns[:-1])[:200]}",
@@ -199,7 +200,7 @@ def match_metadata(
     image_id: list,  # of the pictures, or their paths
     metadata: pd.DataFrame | None,  # with image_id, or a row a picture; None: nothing is known
 ) -> pd.DataFrame:  # a row a picture: age, sex, localization
-    "The metadata of pictures, by their names, and by their folders where names repeat."
+    "The metadata of pictures, by their names and folders; a `DataError` where a row fits several."
     if metadata is None:
         return pd.DataFrame(NOTHING_KNOWN, index=range(len(image_id)))
     if "image_id" in metadata:
@@ -211,8 +212,20 @@ def match_metadata(
     return metadata.reset_index(drop=True)
 
 def _match_by_id(image_id, metadata):
-    by_id = metadata.drop_duplicates("image_id").set_index("image_id")
-    return by_id.reindex(nearest_names(image_id, by_id.index)).reset_index()
+    known = metadata.assign(image_id=row_names(metadata.image_id.astype(str)))
+    by_id = known.drop_duplicates("image_id").set_index("image_id")
+    names = nearest_names(image_id, by_id.index)
+    _refuse_shared(names)
+    return by_id.reindex(names).reset_index()
+
+def _refuse_shared(names):
+    "A `DataError` for rows that would be those of several pictures."
+    counts = Counter(name for name in names if name is not None)
+    shared = [f"{name}, which fits {n:,} pictures" for name, n in counts.items() if n > 1]
+    if shared:
+        fix = "Write the folder of the picture into its cell too."
+        raise DataError(Problem("metadata", None, shared[0], "one row for one picture", fix,
+                                len(shared)))
 
 # %% ../nbs/24g_classifier.ipynb #895c0bce
 def _says_something(cell):
@@ -630,8 +643,8 @@ def _describe_strange(alarms, read):
 def _describe_seen(count):
     if not count:
         return []
-    return [f"WARNING: {count:,} of these pictures were in the model's training; what it says of "
-            "them is memory"]
+    return [f"WARNING: pictures that were in the model's training: {count:,}; what it says of them "
+            "is memory"]
 
 # %% ../nbs/24g_classifier.ipynb #5d2388a3
 def describe_classifier(

@@ -20,7 +20,7 @@ def _client_class():
         from distributed import Client
     except ImportError:
         raise DataError(Problem("--dask", None, "no Dask installed", "the extra dask",
-                                "pip install -e '.[dask]'")) from None
+                                "pip install 'skin_nb[dask]'")) from None
     return Client
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['EVALUATE_OPTIONS', 'EARLIER_EVALUATIONS', 'NO_DIAGNOSIS', 'evaluate_parser', 'evaluate_command', 'results_folder',
            'set_evaluation_aside', 'read_for_model', 'as_asked', 'validation_predictions', 'add_validation',
-           'count_seen', 'describe_seen', 'quiet_import', 'describe_left_out', 'describe_scores', 'report_problems']
+           'count_seen', 'describe_seen', 'quiet_import', 'describe_left_out', 'describe_scores', 'read_pictures_of',
+           'report_problems']
 
 # %% ../nbs/25c_evaluate.ipynb #f6da55c4
 import argparse
@@ -16,7 +17,7 @@ import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from .arguments import absolute_path, refuse_argument
+from .arguments import absolute_path, refuse_argument, require_room_to_write
 from .commands import (
     READING_OPTIONS, add_options, describe_size, find_data, open_data)
 from .core import DataError, Problem, SAMPLE_NOTE, printable, read_json, require_file
@@ -72,7 +73,7 @@ def results_folder(
         folder = absolute_path("--out", out)
     if data is not None and data in (folder, *folder.parents):
         raise _no_place(folder, "a folder inside the data folder", "a folder outside of it")
-    _require_writable(folder)
+    _require_place(folder)
     _require_own(folder)
     return folder
 
@@ -80,7 +81,7 @@ def _no_place(path, found, expected):
     return DataError(Problem(str(path), None, found, expected, "Choose another --out."))
 
 # %% ../nbs/25c_evaluate.ipynb #8727c7d4
-def _require_writable(folder):
+def _require_place(folder):
     "A `DataError` where a folder is none, or can't be made or written to."
     try:
         os.lstat(folder / _DEEPEST)
@@ -90,11 +91,7 @@ def _require_writable(folder):
         problem = explain_os_error(error)
         raise _no_place(folder, problem.found, problem.expected) from None
     for place in (folder, folder / "figures"):
-        there = next(p for p in (place, *place.parents) if os.path.lexists(p))
-        if not there.is_dir():
-            raise _no_place(there, "a file where a folder has to be", "a folder, or nothing yet")
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise _no_place(there, "a folder that may not be written to", "one for results")
+        require_room_to_write("--out", place)
 
 def _is_something(path):
     "Whether something stands at a path, other than an empty folder."
@@ -238,8 +235,8 @@ def describe_seen(
     if counts["seen"]:
         lines.append(_warn_of_seen(counts))
     if counts["name"]:
-        lines.append(f"note: {counts['name']:,} pictures have only a name in common with the "
-                     "training part (or its lesions), no pixels; they count as not seen")
+        lines.append("note: pictures with only a name in common with the training part (or its "
+                     f"lesions), and no pixels: {counts['name']:,}; they count as not seen")
     return lines
 
 def _warn_of_seen(counts):
@@ -468,7 +465,7 @@ def _home_table(arguments):
     if not arguments.home:
         return None
     _refuse_same_place(arguments)
-    home = _read_home(open_data(arguments.home))
+    home = read_pictures_of(arguments.home)
     if len(home) < _FEWEST:
         refuse_argument("--home", f"{len(home)} pictures", "twenty at least",
                         "Name a folder with more.")
@@ -482,18 +479,26 @@ def _refuse_same_place(arguments):
         refuse_argument("--home", arguments.home, "another folder than --data, not inside it or "
                         "around it", "Leave it out: a place doesn't differ from itself.")
 
-def _read_home(folder):
-    "The pictures of home by its labels, or else without them; the first error if there are none."
-    from skin_nb.own_data import read_pictures
+def read_pictures_of(
+    data: str,  # folder, or "sample"
+):  # DataFrame; attrs: unlabelled, is_sample
+    "A place's pictures by its labels, or else without them; the first error if there are none."
     from skin_nb.readers import read_any
+    folder = open_data(data)
     try:
-        return read_any(folder)
+        table = read_any(folder)
     except DataError as error:
-        with contextlib.suppress(DataError):
-            pictures = read_pictures(folder)
-            pictures.attrs["unlabelled"] = True
-            return pictures
-        raise error
+        table = _read_without_labels(folder, error)
+    table.attrs["is_sample"] = data == "sample"
+    return table
+
+def _read_without_labels(folder, error):
+    from skin_nb.own_data import read_pictures
+    with contextlib.suppress(DataError):
+        pictures = read_pictures(folder)
+        pictures.attrs["unlabelled"] = True
+        return pictures
+    raise error
 
 # %% ../nbs/25c_evaluate.ipynb #1b66dd53
 def _compare_home(home, model, table, predictions=None):

@@ -9,9 +9,9 @@ __all__ = ['EXPORT_OPTIONS', 'MOST_COMPARED', 'export_parser', 'export_command',
 import argparse
 from functools import partial
 from .arguments import absolute_path, empty_folder, require_between, require_known
-from .commands import add_options, open_data
-from .core import DataError, printable
-from .evaluate_command import NO_DIAGNOSIS, quiet_import
+from .commands import add_options
+from .core import printable
+from .evaluate_command import NO_DIAGNOSIS, quiet_import, read_pictures_of
 from .terminal import exit_code, notes_for_people
 
 # %% ../nbs/27a_export_command.ipynb #1131927c
@@ -57,21 +57,6 @@ def parse_formats(
     names = [require_known("--to", name.strip(), EXPORT_FORMATS) for name in text.split(",")]
     return list(dict.fromkeys(names))
 
-def _read_some(data):
-    "The pictures of a folder, by its labels or else without them; else the first error."
-    from skin_nb.own_data import read_pictures
-    from skin_nb.readers import read_any
-    folder = open_data(data)
-    try:
-        table = read_any(folder)
-    except DataError as error:
-        try:
-            table = read_pictures(folder)
-        except DataError:
-            raise error from None
-    table.attrs["is_sample"] = data == "sample"
-    return table
-
 # %% ../nbs/27a_export_command.ipynb #c1580bf1
 def _export_asked(arguments):
     require_between("--pictures", arguments.pictures, 1, MOST_COMPARED)
@@ -84,7 +69,7 @@ def _export_asked(arguments):
     model = absolute_path("--model", arguments.model)
     with notes_for_people():
         read_model_info(model)  # what won't do is found before what takes long
-        pictures = _read_some(arguments.data)
+        pictures = read_pictures_of(arguments.data)
         served = load_served(model)
         probe = draw_probe(served, pictures, arguments.pictures, arguments.seed)
     table = export_model(served, out, formats, probe)

@@ -48,12 +48,13 @@ def _backbone_stays(recipe):
 
 def final_certainty(
     trial: Trial,
-) -> Certainty:
+) -> Certainty:  # of each picture the answer of the first fold that has it for validation
     "What the validation parts of all folds say of the recipe's answers."
     alarm = None
     if _backbone_stays(trial.recipe):
         alarm = trial_certainty(trial).alarm
-    y, p, _ = split_arrays(trial.predictions, "valid")
+    valid = trial.predictions[trial.predictions["split"] == "valid"]
+    y, p, _ = split_arrays(valid.sort_values("fold").drop_duplicates("image_id"), "valid")
     return fit_certainty(y, p, alarm=alarm)
 
 # %% ../nbs/24i_final.ipynb #60349f0a

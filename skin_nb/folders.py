@@ -423,17 +423,29 @@ def _kinds(ids):
 def row_names(
     cells,  # (n,) text of the column that names pictures
 ) -> list:  # of str
-    "What rows call their pictures: names, or paths where only these tell the rows apart."
-    return _ids([_parts(cell) for cell in cells])
+    "What rows call their pictures: paths as far as they are told, endings where only these differ."
+    whole = [_parts(cell) for cell in cells]
+    return max(_joined_parts(map(_bare, whole)), _joined_parts(whole), key=_kinds)
+
+def _joined_parts(paths):
+    return ["/".join(parts) for parts in paths]
 
 def nearest_names(
     places,  # (n,) paths or names of pictures
     names,  # from row_names
 ) -> list:  # of str, the name of each picture; None where there is none, or none is the nearest
-    "What a table calls some pictures; where names repeat, their folders tell."
+    "What a table calls some pictures; where both name a folder, it has to be the same."
     index = _Index([Picture(name, name) for name in names])
-    found = [index.find(_parts(place)) for place in places]
-    return [near[0].path if len(near) == 1 else None for near in found]
+    parts = list(map(_parts, places))
+    return [_one_name(index.find(place), _bare(place)) for place in parts]
+
+def _one_name(found, place):
+    "The one name that was found, unless it is that of a picture in another folder."
+    if len(found) != 1:
+        return None
+    name = _bare(_parts(found[0].path))
+    fits = _common_tail(name, place) >= min(2, len(name), len(place))
+    return found[0].path if fits else None
 
 def picture_name(
     cell: str,  # of a table

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SCORES', 'ROW_KEY', 'RESULT_COLUMNS', 'PUBLISHED_CLASSES', 'PUBLISHED', 'WIDTH', 'Score', 'result_row',
-           'result_table', 'collect_results', 'read_rows', 'read_results', 'write_results', 'headline_metric',
-           'chance_level', 'leaderboard', 'present', 'format_leaderboard', 'markdown_table', 'newest_run',
-           'find_results']
+           'result_table', 'collect_results', 'rows_of_notebook', 'read_rows', 'read_results', 'write_results',
+           'headline_metric', 'chance_level', 'leaderboard', 'present', 'format_leaderboard', 'markdown_table',
+           'newest_run', 'find_results']
 
 # %% ../nbs/22b_rows.ipynb #0c5ff08b
 import math
@@ -162,6 +162,13 @@ def collect_results(
     for found in seen.values():
         _require_no_copy([file for file, _ in found])
     return result_table([row for found in seen.values() for _, row in found])
+
+def rows_of_notebook(
+    notebook: Path,  # its folder in a run
+) -> pd.DataFrame:  # columns: RESULT_COLUMNS
+    "The rows that one notebook of a run wrote."
+    others = tuple(path.name for path in notebook.parent.iterdir() if path != notebook)
+    return collect_results(notebook.parent, others)
 
 def _require_no_copy(files):
     "A `DataError` where one notebook's folder is a copy of another's, and has the same rows."

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
 from .core import SAMPLE_NOTE, content_key, first_line, printable, read_json
-from .regression import asked_of
+from .regression import TRIAL_NAMES, asked_of
 
 # %% ../nbs/24j_tracking.ipynb #d4e01932
 def tracking_uri() -> str:  # empty: nothing is told to anybody
@@ -137,22 +137,14 @@ def mlflow_numbers(
     return {allowed_name(k): float(v) for k, v in values.items() if _is_number(v)}
 
 # %% ../nbs/24j_tracking.ipynb #eafdc591
-_WHICH = ["recipe", "task", "protocol", "split"]  # columns that say which trial it is
-
-def _own_rows(notebook):
-    "The result rows of a notebook."
-    from skin_nb.rows import collect_results
-    others = [path.name for path in notebook.parent.iterdir() if path != notebook]
-    return collect_results(notebook.parent, others)
-
 def _read_histories(notebook):
     "The learning curves in a notebook's folder: which trial -> (its folder, table)."
     import pandas as pd
     found = {}
     for file in sorted(notebook.rglob("history.csv")):
         table = pd.read_csv(file)
-        if len(table) and {*_WHICH, "fold"} <= set(table):
-            found[tuple(table[_WHICH].iloc[0])] = file.parent, table
+        if len(table) and {*TRIAL_NAMES, "fold"} <= set(table):
+            found[tuple(table[TRIAL_NAMES].iloc[0])] = file.parent, table
     return found
 
 # %% ../nbs/24j_tracking.ipynb #b7fd4345
@@ -180,14 +172,14 @@ def _model_place(folder):
     return dict(model=f"{place}, {model.stat().st_size / 1e6:.1f} MB")
 
 # %% ../nbs/24j_tracking.ipynb #96977b9c
-_ROW_SETTINGS = ["network", *_WHICH, "weights", "engine", "note"]
+_ROW_SETTINGS = ["network", *TRIAL_NAMES, "weights", "engine", "note"]
 
 def _epochs_of(history, fold):
     "The learning curve of one fold, a dict an epoch."
     if history is None:
         return ()
     own = history[history.fold.astype(str) == str(fold)]
-    numbers = own.drop(columns=[*_WHICH, "fold"]).to_dict("records")
+    numbers = own.drop(columns=[*TRIAL_NAMES, "fold"]).to_dict("records")
     return tuple(mlflow_numbers(epoch) for epoch in numbers)
 
 def _fold_run(row, trial, history, metric):
@@ -239,6 +231,7 @@ def finished_trials(
     notebook: Path,  # folder of a notebook in a run
 ) -> list:  # of MlflowRun; empty where it hasn't finished
     "What there is to tell of a notebook."
+    from skin_nb.rows import rows_of_notebook
     if not (notebook / "done.json").is_file() or not (notebook / "metrics.json").is_file():
         return []
     file = notebook / "metrics.json"
@@ -246,7 +239,7 @@ def finished_trials(
                          file.stat().st_mtime)
     histories = _read_histories(notebook)
     trials = []
-    for which, rows in _own_rows(notebook).groupby(_WHICH, sort=False):
+    for which, rows in rows_of_notebook(notebook).groupby(TRIAL_NAMES, sort=False):
         place = histories.get(which, (None, None))
         trials.append(_trial_run(finished, which, rows.to_dict("records"), *place))
     return trials
@@ -381,7 +374,7 @@ def _excuse(error, uri):
     "Why nothing was told, in a sentence."
     why = first_line(error).partition(" with exception")[0]  # of requests, with all its parts
     if isinstance(error, ImportError):
-        why = f"{why}; pip install -e '.[mlflow]'"
+        why = f"{why}; pip install 'skin_nb[mlflow]'"
     said = f"{uri} was not told of this run ({why}); the same command tells it later"
     return printable(without_password(said))
 

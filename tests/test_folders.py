@@ -216,7 +216,7 @@ def test_rows_about_people_find_their_pictures():
     assert names == ["images/p1/a", "images/p2/a", "p2/b"]
     places = ["/data/p2/a.jpg", "/data/images/p1/A.jpg", "/data/p9/a.jpg", "b", "c.jpg"]
     assert nearest_names(places, names) == ["images/p2/a", "images/p1/a", None, "p2/b", None]
-    assert row_names(["x/a.jpg", "x/b.jpg"]) == ["a", "b"]
+    assert row_names(["x/a.jpg", "x/b.jpg"]) == ["x/a", "x/b"]
 
 
 # one problem a cause

@@ -12,26 +12,11 @@ from skin_nb.model_card import (
     NOT_MEASURED, label_tables, model_card, read_trial, trial_folders, write_card)
 from skin_nb.predictions import invent_predictions, write_predictions
 from skin_nb.recipe import honest_recipe
-from skin_nb.records import confusion_counts, label_record
+from skin_nb.records import invent_notebook
 from skin_nb.report import read_run, report_command, report_page
-from skin_nb.rows import result_row
-from skin_nb.tasks import HAM10000
 
 NAME = "invented, honest, split by lesion"
 ENVIRONMENT = dict(commit="4ae58e93e0", python="3.12", versions=dict(keras="3.15"), machine={})
-HISTORY = pd.DataFrame(dict(fold=0, stage=1, epoch=range(3), loss=[1.5, 1.1, .9],
-                            val_loss=[1.4, 1.2, 1.1]))
-
-
-def write_trial(notebook, metrics, answers, recipe):
-    "What a notebook leaves of a trial, but for the model."
-    trial = notebook / "honest"
-    write_predictions(trial / "predictions.csv", answers)
-    for kind, table in dict(history=HISTORY, confusion=confusion_counts(answers)).items():
-        label_record(table, recipe, HAM10000, "lesion").to_csv(trial / f"{kind}.csv", index=False)
-    row = result_row(recipe, HAM10000, "lesion", 0, metrics, 61.2, 812, "imagenet", "a note")
-    name = f"{recipe.name}, honest, split by lesion"
-    write_json(notebook / "metrics.json", dict(sample=False, rows=[row], scores={name: metrics}))
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +32,9 @@ def run(tmp_path, invented):
     "A run folder with one finished notebook."
     answers, metrics = invented
     notebook = tmp_path / "run" / "32_invented"
-    write_trial(notebook, metrics, answers, honest_recipe("invented", "ResNet50"))
     about = dict(parameters=dict(data="/nowhere/ham", seed=0), data="0f3a", seconds=70.5,
                  environment=ENVIRONMENT)
-    for name in ("begun", "done", "parameters"):
-        write_json(notebook / f"{name}.json", about)
+    invent_notebook(notebook, honest_recipe("invented", "ResNet50"), answers, metrics, about)
     return notebook.parent
 
 
@@ -83,11 +66,9 @@ def test_hostile_names_are_shown_and_not_obeyed(tmp_path, invented):
     answers, metrics = invented
     evil = "<img src=x onerror=alert(1)> [a](javascript:b) `c`"
     notebook = tmp_path / "<script>x" / "32_<b>"
-    write_trial(notebook, metrics, answers, honest_recipe(evil, "ResNet50"))
-    for name in ("begun", "done", "parameters"):
-        about = dict(parameters={"data": "<script>", "<i>": "<u>"}, data="<script>", seconds="<s>",
-                     environment=dict(commit="<script>", machine={"<q>": "\n# Title"}))
-        write_json(notebook / f"{name}.json", about)
+    about = dict(parameters={"data": "<script>", "<i>": "<u>"}, data="<script>", seconds="<s>",
+                 environment=dict(commit="<script>", machine={"<q>": "\n# Title"}))
+    invent_notebook(notebook, honest_recipe(evil, "ResNet50"), answers, metrics, about)
     page = report_page(read_run(notebook.parent))
     tags = Reader(page).tags
     assert not tags & {"script", "b", "i", "u", "s", "q"} and "onerror=alert(1)&gt;" in page
@@ -151,8 +132,7 @@ def test_card_says_what_metrics_json_says(run):
 def test_published_figures_stand_beside_with_their_split(tmp_path, invented):
     answers, metrics = invented
     notebook = tmp_path / "run" / "33_resnet50v2"
-    write_trial(notebook, metrics, answers, honest_recipe("resnet50v2", "ResNet50V2"))
-    write_json(notebook / "done.json", {})
+    invent_notebook(notebook, honest_recipe("resnet50v2", "ResNet50V2"), answers, metrics, {})
     said = f"split by image): accuracy {.6575:.3f}, macro F1 0.360, balanced accuracy 0.403"
     assert said in report_page(read_run(notebook.parent))
     assert said in model_card(only_trial(notebook.parent))

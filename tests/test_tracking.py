@@ -178,7 +178,7 @@ def test_skipped_notebooks_are_told_failed_ones_are_not(store, tmp_path, monkeyp
 def test_without_mlflow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     said = Tracker("sqlite:///x.db").tell(finish(tmp_path / "30_small"))
-    assert "pip install -e '.[mlflow]'" in said
+    assert "pip install 'skin_nb[mlflow]'" in said
 
 
 def test_mlflow_is_imported_only_where_it_is_asked_for(tmp_path):
