@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DEALS', 'NEED_MORE', 'GROUP_COLUMNS', 'SPELLED', 'constant_answer', 'chance_scores', 'compare_scores',
-           'patient_groups', 'interval_text', 'subgroup_table', 'describe_subgroups', 'plot_subgroups', 'span_text',
-           'score_rows', 'class_rows', 'subgroup_rows']
+           'patient_groups', 'interval_text', 'is_clear', 'told_from_zero', 'subgroup_table', 'describe_subgroups',
+           'plot_subgroups', 'span_text', 'score_rows', 'class_rows', 'subgroup_rows']
 
 # %% ../nbs/22j_beside.ipynb #05301f4e
 from dataclasses import dataclass
@@ -114,6 +114,20 @@ def interval_text(
 ) -> str:  # such as "0.612 [0.560, 0.664]"
     "A value and its interval in words."
     return f"{value:.{digits}f} [{lo:.{digits}f}, {hi:.{digits}f}]"
+
+# %% ../nbs/22j_beside.ipynb #940e8e55
+def is_clear(
+    lo: float | pd.Series,  # lower ends of intervals of differences
+    hi: float | pd.Series,  # upper ends
+) -> bool | pd.Series:
+    "Whether an interval leaves out 0."
+    return (lo > 0) | (hi < 0)
+
+def told_from_zero(
+    rows: pd.DataFrame,  # lo, hi of differences
+) -> str:
+    "How many differences have an interval without 0, in words."
+    return f"{is_clear(rows.lo, rows.hi).sum()} of {len(rows)} differences can be told from 0"
 
 # %% ../nbs/22j_beside.ipynb #30b63488
 def _counts(part, task):
