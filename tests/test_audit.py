@@ -11,7 +11,7 @@ from skin_nb.evaluation import split_arrays
 from skin_nb.foreign import judge_foreign, read_foreign, read_ids
 from skin_nb.predictions import invent_predictions
 from skin_nb.signs import (
-    BALANCED, BY_IMAGE, HONEST, PERFECT, REPEATED, answer_signs, plant_mistakes, signs_found)
+    BALANCED, BY_IMAGE, HONEST_INVENTIONS, PERFECT, REPEATED, answer_signs, plant_mistakes, signs_found)
 from skin_nb.tasks import HAM10000, MELANOMA, with_task
 
 ISIC = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
@@ -178,9 +178,9 @@ def test_training_lists(tmp_path, labels):
     assert found == [(set(ids), 1), (set(ids), 0), (set(ids), 0)]
 
 
-@pytest.mark.parametrize("name", [n for n in HONEST if n != "large"])
+@pytest.mark.parametrize("name", [n for n in HONEST_INVENTIONS if n != "large"])
 def test_honest_models_get_no_sign(name):
-    table = invent_predictions(**HONEST[name], seed=11)
+    table = invent_predictions(**HONEST_INVENTIONS[name], seed=11)
     assert signs_found(answer_signs(table)) == []
 
 
