@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['VALUE_KINDS', 'FROM_THE_SYSTEM', 'LONGEST_NAME', 'LONGEST_PATH', 'ROOM_FOR_FILES', 'WEIGHTS_BEGIN', 'refuse_argument',
-           'require_between', 'parse_folds', 'parse_value', 'require_known', 'absolute_path', 'require_text', 'is_run',
-           'run_folder', 'network_names', 'pretrained_names', 'networks_in', 'choose_weights', 'weights_problems']
+           'require_between', 'parse_folds', 'parse_value', 'require_known', 'absolute_path', 'require_text',
+           'require_room_to_write', 'empty_folder', 'require_readable', 'is_run', 'run_folder', 'network_names',
+           'pretrained_names', 'networks_in', 'choose_weights', 'weights_problems']
 
 # %% ../nbs/24d_arguments.ipynb #9d531669
 import ast
@@ -124,6 +125,29 @@ def require_text(
 def _is_inside(path, folder):
     return path == folder or folder in path.parents
 
+# %% ../nbs/24d_arguments.ipynb #bae9f40c
+def require_room_to_write(
+    option: str,
+    folder: Path,  # there or not yet
+):
+    "A `DataError` where a folder can't be made or written to."
+    there = next(f for f in (folder, *folder.parents) if os.path.lexists(f))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        refuse_argument(option, f"{there}, which is no folder to write to", "a place to write to",
+                        "Choose another place.")
+
+def empty_folder(
+    option: str,
+    text: str,  # as it was given
+) -> Path:
+    "The path of a folder that is empty or not there; anything else is a `DataError`."
+    path = absolute_path(option, text)
+    if os.path.lexists(path) and (not path.is_dir() or os.listdir(path)):
+        refuse_argument(option, f"{path}, where something is already",
+                        "a new folder, or an empty one", "Choose another name.")
+    require_room_to_write(option, path)
+    return path
+
 # %% ../nbs/24d_arguments.ipynb #11d118e4
 FROM_THE_SYSTEM = {  # files that appear by themselves
     ".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", ".Trash", ".fseventsd",
@@ -141,6 +165,13 @@ def _require_short(run):
                         "Choose a shorter path.")
 
 # %% ../nbs/24d_arguments.ipynb #289b3c3c
+def require_readable(
+    folder: Path,
+):
+    "The error of the system where a folder may not be looked into: a search would find nothing."
+    if folder.is_dir():
+        os.scandir(folder).close()
+
 def is_run(
     folder: Path,
 ) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from .beside import told_from_zero
 from .core import DataError, Problem, axes
-from .evaluation import bootstrap_scores
+from .evaluation import bootstrap_scores, interval_ends
 from .experiment import Trial, confident_pairs
 from .gradcam import cam_layer, faithfulness, grad_cam
 from .map_checks import (
@@ -131,11 +131,6 @@ def map_table(
 # %% ../nbs/56_attention.ipynb #4ed8b0b2
 MAP_MEASURES = ("mass", "hit", "chance", "deletion", "insertion", "agreement")
 
-def _middle_95(drawn):
-    "The middle 95 % of the resamples that have a score."
-    known = drawn[~np.isnan(drawn)]
-    return np.quantile(known, (.025, .975)) if len(known) else (np.nan, np.nan)
-
 def intervals_of(
     score,  # weights (n, b) -> dict of arrays (b,)
     group: pd.Series,  # (n,) of the lesion
@@ -144,7 +139,7 @@ def intervals_of(
     "Scores and their 95 % intervals from resampling lesions."
     drawn = bootstrap_scores(score, group, n_boot)
     whole = score(np.ones((len(group), 1)))
-    rows = {name: (value[0], *_middle_95(drawn[name])) for name, value in whole.items()}
+    rows = {name: (value[0], *interval_ends(drawn[name])) for name, value in whole.items()}
     return pd.DataFrame.from_dict(rows, "index", columns=["value", "lo", "hi"])
 
 # %% ../nbs/56_attention.ipynb #7d39bd8e

@@ -18,14 +18,14 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .arguments import absolute_path, refuse_argument
+from .arguments import absolute_path, empty_folder
 from .beside import (
     DEALS, class_rows, compare_scores, describe_subgroups, subgroup_rows, patient_groups,
     plot_subgroups, score_rows, span_text, subgroup_table)
 from .commands import READING_OPTIONS, add_options, find_data
-from .core import printable, write_json
+from .core import printable, replacing, write_json
 from .decisions import operating_points, plot_thresholds, threshold_curve
-from .evaluation import evaluate
+from .evaluation import evaluate, interval_ends
 from .figures import (
     highlighted_class, plot_confusion_counts, plot_recall, plot_reliability, plot_roc)
 from .foreign import SCALES, Coverage, Foreign, judge_foreign, read_foreign, read_ids
@@ -37,6 +37,7 @@ from .pitfalls import PITFALLS
 from .pixels import AGREE, near_duplicates, perceptual_hashes
 from .predictions import write_predictions
 from .preparation import lesion_clusters
+from .readers import describe_reading, passed_over
 from .signs import (
     BY_IMAGE, DULL, FOUND, HEADLINE, ORDER, PAIRING, STRENGTHS, Clue, answer_signs,
     sign_of_balancing, sign_of_parted_lesions, sign_of_repeats, signs_found)
@@ -63,11 +64,13 @@ def pairs_across(
     tested,  # image ids
     trained,  # image ids
 ) -> pd.DataFrame:  # image_a, image_b, lesion_a, lesion_b, bits
-    "Near-duplicates of different lesions, one tested and one trained on."
+    "Near-duplicates of different lesions (or patients), one tested and one trained on."
     sides = table[table.image_id.isin(set(tested) | set(trained))].reset_index(drop=True)
     agree = tuple(c for c in AGREE if c in sides)
-    named = sides.assign(lesion_id=sides[task_of(table).group])
-    pairs = near_duplicates(hash_pictures(sides), named, agree=agree)
+    grouped = sides.assign(lesion_id=sides[task_of(table).group])
+    pairs = near_duplicates(hash_pictures(sides), grouped, agree=agree)
+    lesion = dict(zip(sides.image_id, sides.lesion_id))
+    pairs = pairs.assign(lesion_a=pairs.image_a.map(lesion), lesion_b=pairs.image_b.map(lesion))
     in_test = pairs[["image_a", "image_b"]].isin(set(tested))
     in_train = pairs[["image_a", "image_b"]].isin(set(trained))
     across = in_test.any(axis=1) & in_train.any(axis=1)
@@ -124,7 +127,7 @@ def _common_classes(predictions, masks):
 
 def _score_row(name, drawn, images):
     "A score of resamples as a row: the first of them is the value."
-    lo, hi = np.nanquantile(drawn[1:], [.025, .975])
+    lo, hi = interval_ends(drawn[1:])
     return dict(pictures=name, images=images, balanced_accuracy=drawn[0], lo=lo, hi=hi)
 
 def _seen_groups(predictions, table, seen):
@@ -590,12 +593,8 @@ def new_folder(
     predictions: Path,  # the table
 ) -> Path:  # not there yet, or empty
     "Where an audit goes; a `DataError` where something is."
-    if out is not None:
-        folder = absolute_path("--out", out)
-        if os.path.lexists(folder) and (not folder.is_dir() or os.listdir(folder)):
-            refuse_argument("--out", str(folder), "a new or empty folder", "Choose another --out.")
-        return folder
-    return _free_folder(predictions.with_name(f"{predictions.stem}_audit"))
+    beside = predictions.with_name(f"{predictions.stem}_audit")
+    return empty_folder("--out", str(_free_folder(beside)) if out is None else out)
 
 def _free_folder(base):
     "The folder, or with a number where it is taken."
@@ -656,8 +655,10 @@ def _audit(arguments):
         foreign = read_foreign(file, table, arguments.scale)
         training = _training(arguments.train, table)
         audit = audit_predictions(foreign, table, training, not arguments.quick)
-    written = write_audit(audit, folder, f"Audit of {file.name}")
-    for line in describe_audit(audit).split("\n"):
+    with replacing(folder) as tmp:
+        written = write_audit(audit, tmp, f"Audit of {file.name}")
+    labels = [describe_reading(table), *passed_over(table)]
+    for line in [*labels, *describe_audit(audit).split("\n")]:
         print(printable(line))
     names = ", ".join(path.name for path in written)
     print(printable(f"\n{names} in {folder}".strip()))

@@ -142,7 +142,7 @@ BACKBONES = {}
 def register_backbone(
     entry: Backbone,
 ) -> Backbone:  # the same
-    "Add a network to the registry, or replace the one of this name."
+    "Add a network to the registry, or replace one; a `DataError` for an unknown convention."
     if entry.expects not in CONVENTIONS:
         raise DataError(Problem(f"backbone {entry.name}", None, f"expects={entry.expects!r}",
                                 "one of " + ", ".join(CONVENTIONS), "Correct the entry."))
@@ -233,6 +233,7 @@ def find_weights(
                  "Check --weights, or use imagenet to download.")
     return _read_name(name, path)
 
+# %% ../nbs/20_backbones.ipynb #d6bc3346
 def _find_in_folder(name, folder):
     "The weights of a backbone in a folder; a `DataError` where somebody has named one without."
     file = weights_file(name, folder)
@@ -297,7 +298,7 @@ def build_backbone(
     size: int | None = None,  # pixels; None: the entry's default
     weights: Weights = RANDOM,  # from find_weights
 ) -> keras.Model:  # flat: input image (0..255) to the last feature map that the weights cover
-    "Build a backbone with its preprocessing."
+    "Build a backbone with its preprocessing; a `DataError` for a size or a file that doesn't fit."
     entry = get_backbone(name)
     side = size or entry.size
     _require_size(entry, side)
@@ -338,6 +339,14 @@ def h5_bytes(
         opened.visititems(add)
     return sum(sizes)
 
+# %% ../nbs/20_backbones.ipynb #cb1afecd
+def _check_extent(net, path):
+    "Raise a `ValueError` for a file with far more in it than a network can take."
+    size = _stored_bytes(path)
+    most = 64 * 2 ** 20 + 32 * net.count_params()  # doubles, with an optimizer's two moments
+    if size > most:
+        raise ValueError(f"{size / 1e9:.1f} GB of arrays")
+
 def _stored_bytes(path):
     "What the arrays of a weights file take in memory."
     if path.endswith(".safetensors"):
@@ -347,34 +356,12 @@ def _stored_bytes(path):
     with zipfile.ZipFile(path) as archive:
         return sum(member.file_size for member in archive.infolist())
 
-def _check_extent(net, path):
-    "Raise a `ValueError` for a file with far more in it than a network can take."
-    size = _stored_bytes(path)
-    most = 64 * 2 ** 20 + 32 * net.count_params()  # doubles, with an optimizer's two moments
-    if size > most:
-        raise ValueError(f"{size / 1e9:.1f} GB of arrays")
-
 # %% ../nbs/20_backbones.ipynb #91d93f62
-def _clip_activations(net):
-    "Give an EfficientNet the activations of its Lite version."
-    for layer in net.layers:
-        if isinstance(layer, layers.Activation):
-            layer.activation = keras.activations.relu6
-
-def _load_file(net, path):
-    "Load weights as Keras saves them, as their authors did, or in half precision in our order."
-    if path.endswith(".h5"):
-        return net.load_weights(path)
-    if get_backbone(net.name).read:
-        return get_backbone(net.name).read(net, path)
-    with np.load(path) as arrays:
-        net.set_weights([arrays[name].astype("float32") for name in arrays.files])
-
 def load_into(
     net: keras.Model,  # a whole flat backbone
     weights: Weights,  # with a path
 ) -> keras.Model:  # the same layers, ending where the weights end
-    "Load a weights file and cut the network off behind the last layer that the file covers."
+    "Load a weights file, cut the network off where it ends; a `DataError` if it doesn't fit."
     end = net.get_layer(_last_covered(net, weights))
     part = keras.Model(net.input, end.output, name=net.name)
     if weights.lite:
@@ -390,6 +377,22 @@ def load_into(
                                 f"weights of {net.name}",
                                 "Use a file saved from this network.")) from None
     return part
+
+# %% ../nbs/20_backbones.ipynb #4d702eb7
+def _load_file(net, path):
+    "Load weights as Keras saves them, as their authors did, or in half precision in our order."
+    if path.endswith(".h5"):
+        return net.load_weights(path)
+    if get_backbone(net.name).read:
+        return get_backbone(net.name).read(net, path)
+    with np.load(path) as arrays:
+        net.set_weights([arrays[name].astype("float32") for name in arrays.files])
+
+def _clip_activations(net):
+    "Give an EfficientNet the activations of its Lite version."
+    for layer in net.layers:
+        if isinstance(layer, layers.Activation):
+            layer.activation = keras.activations.relu6
 
 # %% ../nbs/20_backbones.ipynb #392cbf1b
 def _joined(n, taps):
@@ -442,6 +445,7 @@ class MatmulDepthwise(layers.DepthwiseConv2D):
             y = y + ops.cast(self.bias, y.dtype)
         return self.activation(y)
 
+# %% ../nbs/20_backbones.ipynb #c5763b56
 class BfloatPointwise(layers.Conv2D):
     "A 1 × 1 convolution whose products, and those of its gradient, are formed in bfloat16."
 

@@ -40,7 +40,7 @@ def neighbours_for(
 # %% ../nbs/12_smote.ipynb #57dcb580
 def published_columns(
     table: pd.DataFrame,  # image_id, age, sex, localization
-):  # scipy CSR matrix, float32: age in years, one-hot sex, site and picture; 10,034 columns
+):  # scipy CSR matrix, float32: age in years, one-hot sex, site, picture; HAM10000: 10,034 columns
     "The table that the published notebook gave to SMOTE."
     from scipy import sparse
     cells = table[["age", "sex", "localization"]].assign(age=table.age.fillna(table.age.median()))
@@ -107,6 +107,7 @@ def picture_report(
         "share with a picture of the wrong class": (rows.picture_dx != rows.dx).mean(),
     }, dtype=object)
 
+# %% ../nbs/12_smote.ipynb #f7068d40
 def plot_pictures(
     rows: pd.DataFrame,  # dx, picture_dx, with its task
     ax=None,  # Matplotlib Axes; None: a new figure
@@ -227,20 +228,7 @@ def drawn_labels(
 
 # %% ../nbs/12_smote.ipynb #15bfeaea
 SMOTE_KINDS = ("SMOTE", "Borderline-SMOTE", "ADASYN", "SMOTE-Tomek", "SMOTE-ENN")
-
-def _resampler(name, k, seed):
-    "The object of imbalanced-learn that one of `SMOTE_KINDS` stands for."
-    from imblearn import combine, over_sampling
-    if name == "Borderline-SMOTE":
-        return over_sampling.BorderlineSMOTE(k_neighbors=k, random_state=seed)
-    if name == "ADASYN":
-        return over_sampling.ADASYN(n_neighbors=k, random_state=seed)
-    smote = over_sampling.SMOTE(k_neighbors=k, random_state=seed)
-    if name == "SMOTE-Tomek":
-        return combine.SMOTETomek(smote=smote, random_state=seed)
-    if name == "SMOTE-ENN":
-        return combine.SMOTEENN(smote=smote, random_state=seed)
-    return smote
+_OTHER = "Choose SMOTE or class weights."
 
 def resample_features(
     name: str,  # one of SMOTE_KINDS
@@ -259,7 +247,20 @@ def resample_features(
     _compare_counts(name, y, new_y)
     return new_x, new_y
 
-_OTHER = "Choose SMOTE or class weights."
+# %% ../nbs/12_smote.ipynb #50a39412
+def _resampler(name, k, seed):
+    "The object of imbalanced-learn that one of `SMOTE_KINDS` stands for."
+    from imblearn import combine, over_sampling
+    if name == "Borderline-SMOTE":
+        return over_sampling.BorderlineSMOTE(k_neighbors=k, random_state=seed)
+    if name == "ADASYN":
+        return over_sampling.ADASYN(n_neighbors=k, random_state=seed)
+    smote = over_sampling.SMOTE(k_neighbors=k, random_state=seed)
+    if name == "SMOTE-Tomek":
+        return combine.SMOTETomek(smote=smote, random_state=seed)
+    if name == "SMOTE-ENN":
+        return combine.SMOTEENN(smote=smote, random_state=seed)
+    return smote
 
 # %% ../nbs/12_smote.ipynb #e2686805
 def _compare_counts(name, y, new_y):
@@ -304,6 +305,7 @@ def draw_rows(
     sampler.fit_resample(np.arange(len(y))[:, None], y)
     return sampler.sample_indices_
 
+# %% ../nbs/12_smote.ipynb #b60bcbef
 def draw_batches(
     y: np.ndarray,  # (n,) classes
     seed: int = 0,
@@ -410,7 +412,7 @@ SAMPLERS = {  # name -> function of features (or None), classes and seed, giving
 # %% ../nbs/12_smote.ipynb #f5dca882
 @dataclass(frozen=True)
 class Loss:
-    "What is minimised besides plain cross-entropy; as it stands, nothing."
+    "Changes of plain cross-entropy, which may be combined; as it stands, none."
     label_smoothing: float = 0.  # 0 to below 1: share of the target that all classes get alike
     logit_adjustment: float = 0.  # tau; 1: the whole log of a class's share
     focal: float = 0.  # gamma; 0: easy rows count like hard ones
@@ -457,6 +459,7 @@ class Strategy:
             raise DataError(Problem("strategy", None, f"sampler {self.sampler!r}",
                                     "one of " + ", ".join(SAMPLERS), "Choose one of these."))
 
+# %% ../nbs/12_smote.ipynb #9ac5a216
 STRATEGIES = {  # name -> Strategy
     "nothing": Strategy(),
     "class weights": Strategy("class weights"),

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from .core import DataError, replacing
 from .evaluation import (
-    bootstrap_scores, calibration_error, confusion_scores, weighted_confusion)
+    bootstrap_scores, calibration_error, confusion_scores, interval_ends, weighted_confusion)
 from .heads import fit_split, reduce_features
 from .tasks import COLOURS, MELANOMA_NAMES, task_of
 
@@ -175,7 +175,7 @@ def _interval_row(strategy, score, whole, drawn):
     return row
 
 def _with_ends(name, value, draws):
-    lo, hi = np.quantile(draws, [.025, .975])
+    lo, hi = interval_ends(draws)
     return {name: value.item(), f"{name}_lo": lo, f"{name}_hi": hi}
 
 # %% ../nbs/53_balancing_study.ipynb #3e992262

@@ -11,6 +11,7 @@ import functools
 from dataclasses import dataclass
 import numpy as np
 from PIL import Image
+from .core import require_range
 from .terminal import Progress, in_notebook
 
 # %% ../nbs/13_batches.ipynb #8750d385
@@ -150,6 +151,13 @@ def follow_epoch(
     return keras.callbacks.LambdaCallback(on_epoch_begin=set_epoch)
 
 # %% ../nbs/13_batches.ipynb #6c772ad6
+def fit_progress(
+    verbose: int | str,  # as in Keras; 0: no bar
+):  # a Keras callback, for a fit that a notebook runs with verbose=0
+    "A callback that shows how far a `fit` is: a bar in a notebook, a note in a batch run."
+    return _progress_class()(bar=in_notebook() and bool(verbose))
+
+# %% ../nbs/13_batches.ipynb #25de9e79
 @functools.cache
 def _progress_class():
     "A class made on first use, too."
@@ -189,12 +197,6 @@ def _progress_class():
 
     return FitProgress
 
-def fit_progress(
-    verbose: int | str,  # as in Keras; 0: no bar
-):  # a Keras callback, for a fit that a notebook runs with verbose=0
-    "A callback that shows how far a `fit` is: a bar in a notebook, a note in a batch run."
-    return _progress_class()(bar=in_notebook() and bool(verbose))
-
 # %% ../nbs/13_batches.ipynb #0541e405
 @dataclass(frozen=True)
 class Views:
@@ -204,6 +206,11 @@ class Views:
     colour: float = 0.  # versions 1.. vary brightness and contrast by up to this share, 0..0.9
     seed: int = 0
     average: bool = False  # predict the mean over all versions, in place of version 0 alone
+
+    def __post_init__(self):
+        require_range(self, 1, float("inf"), "count")
+        require_range(self, 0, .9, "zoom", "colour")
+        require_range(self, 0, float("inf"), "seed")
 
     def spec(self,
              view: int,  # 0..count-1

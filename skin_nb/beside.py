@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DEALS', 'NEED_MORE', 'GROUP_COLUMNS', 'SPELLED', 'constant_answer', 'chance_scores', 'compare_scores',
-           'patient_groups', 'interval_text', 'is_clear', 'told_from_zero', 'subgroup_table', 'describe_subgroups',
-           'plot_subgroups', 'span_text', 'score_rows', 'class_rows', 'subgroup_rows']
+           'patient_groups', 'is_clear', 'told_from_zero', 'subgroup_table', 'describe_subgroups', 'plot_subgroups',
+           'span_text', 'score_rows', 'class_rows', 'subgroup_rows']
 
 # %% ../nbs/22j_beside.ipynb #05301f4e
 from dataclasses import dataclass
@@ -13,18 +13,15 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from .core import axes, page_text
-from .evaluation import (
-    bootstrap_scores, diseases, evaluate, melanoma_class, score_table)
+from skin_nb.evaluation import (
+    bootstrap_scores, diseases, evaluate, interval_ends, interval_of, interval_text, melanoma_class,
+    score_table)
+from .predictions import with_probabilities
 from .tasks import COLOURS, task_of
 from .understanding import age_group
 
 # %% ../nbs/22j_beside.ipynb #0575aab9
 DEALS = 20  # shufflings of the answers, of which chance is the mean
-
-def _with_answers(predictions, p):
-    "The same rows with other probabilities."
-    columns = task_of(predictions).p_columns
-    return predictions.assign(**dict(zip(columns, np.asarray(p).T)))
 
 def constant_answer(
     predictions: pd.DataFrame,  # split test
@@ -32,7 +29,7 @@ def constant_answer(
     "The answers of a model that knows nothing but the shares of the classes."
     task = task_of(predictions)
     share = np.bincount(task.codes(predictions.dx), minlength=len(task.classes))
-    return _with_answers(predictions, np.tile(share / share.sum(), (len(predictions), 1)))
+    return with_probabilities(predictions, np.tile(share / share.sum(), (len(predictions), 1)))
 
 def _plain_scores(predictions):
     return score_table(evaluate(predictions, n_boot=0)).value
@@ -44,7 +41,7 @@ def chance_scores(
     "Mean scores of the same answers, dealt to the pictures at random."
     rng = np.random.default_rng(seed)
     p = predictions[task_of(predictions).p_columns].to_numpy()
-    dealt = [_with_answers(predictions, p[rng.permutation(len(p))]) for _ in range(DEALS)]
+    dealt = [with_probabilities(predictions, p[rng.permutation(len(p))]) for _ in range(DEALS)]
     return pd.concat([_plain_scores(d) for d in dealt], axis=1).mean(axis=1)
 
 # %% ../nbs/22j_beside.ipynb #e9fb00f5
@@ -102,18 +99,7 @@ def _share_and_ends(asked, right, drawn):
     "A share with the ends of its 95 % interval; NaN where there is nobody to ask about."
     if not asked.any():
         return [np.nan] * 3
-    lo, hi = np.quantile(drawn[~np.isnan(drawn)], [.025, .975])
-    return [right[asked].mean(), lo, hi]
-
-# %% ../nbs/22j_beside.ipynb #eacf46e8
-def interval_text(
-    value: float,
-    lo: float,
-    hi: float,
-    digits: int = 3,
-) -> str:  # such as "0.612 [0.560, 0.664]"
-    "A value and its interval in words."
-    return f"{value:.{digits}f} [{lo:.{digits}f}, {hi:.{digits}f}]"
+    return [right[asked].mean(), *interval_ends(drawn)]
 
 # %% ../nbs/22j_beside.ipynb #940e8e55
 def is_clear(
@@ -155,7 +141,7 @@ def _group_row(group, part, task, n_boot):
 def subgroup_table(
     predictions: pd.DataFrame,
     groups: pd.Series,  # index image_id: the group of each picture
-    n_boot: int = 1000,  # lesion-level resamples
+    n_boot: int = 1000,  # lesion-level resamples; 0: no intervals
 ) -> pd.DataFrame:  # group, images, lesions, mel_lesions, and each score with lo and hi
     "Scores of the test part, for all and group by group."
     task = task_of(predictions)
@@ -326,7 +312,7 @@ def class_rows(
     "The scores of each class."
     rows = []
     for name, scores in metrics["per_class"].items():
-        lo, hi = metrics["intervals"].get(f"{name}.recall") or (np.nan, np.nan)
+        lo, hi = interval_of(metrics, f"{name}.recall")
         recall = span_text(dict(value=_gap(scores["recall"]), lo=lo, hi=hi))
         row = {"class": name, "images": scores["support"], "recall (95 % interval)": recall,
                "precision": _gap(scores["precision"]), "F1": _gap(scores["f1"])}

@@ -125,6 +125,7 @@ def mapped_files() -> set:  # of paths
     processes = Path("/proc").glob("[0-9]*")
     return set().union(*map(_files_of_process, processes))
 
+# %% ../nbs/25f_cache.ipynb #64e4ccc2
 def _hold_locks(stack, entry):
     "Take the locks that its makers take; False where somebody has one."
     from filelock import FileLock, Timeout
@@ -182,7 +183,7 @@ def _print_kinds(entries):
 
 # %% ../nbs/25f_cache.ipynb #e842b4f0
 def _remove(chosen, home):
-    "Remove entries, and say of each what became of it; those that stayed."
+    "Remove entries, and say of each what became of it."
     mapped = mapped_files()
     stayed = []
     for entry in chosen:
@@ -196,10 +197,17 @@ def _require_positive(option, number):
     if number is not None and not number >= 0:
         refuse_argument(option, str(number), "0 or more")
 
+# %% ../nbs/25f_cache.ipynb #60051fea
 def _show_or_remove(arguments):
     _require_positive("--older-than", arguments.older_than)
     _require_positive("--max-size", arguments.max_size)
+    if arguments.all and (arguments.older_than is not None or arguments.max_size is not None):
+        refuse_argument("--all", "with --older-than or --max-size", "one of them",
+                        "Leave --all out to keep a part.")
     home = cache_home()
+    if home.exists() and not home.is_dir():
+        refuse_argument("SKIN_NB_CACHE", str(home), "a folder, or none yet",
+                        "Correct the environment variable.")
     entries = cache_entries(home)
     print(printable(f"{home}: {_sum(entries)}"))
     chosen = choose_entries(entries, arguments.older_than, arguments.max_size, arguments.all)

@@ -8,15 +8,15 @@ __all__ = ['SHARES', 'TABLES', 'lesion_pieces', 'carve_calibration', 'fit_with_c
            'selective_table', 'plot_risk', 'describe_selective', 'write_tables']
 
 # %% ../nbs/52_calibration.ipynb #d0bd9e2b
-from functools import partial
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from .balancing import Strategy
-from .beside import interval_text
-from .certainty import at_truth, scale_predictions
+from .certainty import at_truth, log_loss, scale_predictions
 from .core import axes, replacing, write_json
-from .evaluation import bootstrap_scores, evaluate, melanoma_class, split_arrays
+from skin_nb.evaluation import (
+    bootstrap_scores, evaluate, interval_ends, interval_of, interval_text, melanoma_class,
+    split_arrays)
 from .heads import fit_split, reduce_features
 from .tasks import COLOURS, MELANOMA_NAMES, group_of, task_of
 
@@ -65,11 +65,9 @@ def _calibration_scores(predictions, n_boot):
     "How well confidence and truth agree on the test part."
     y, p, _ = split_arrays(predictions)
     scores = evaluate(predictions, n_boot=n_boot)
-    lo, hi = scores["intervals"]["ece"]
-    likelihood = np.maximum(at_truth(y, p), 1e-12)
+    lo, hi = interval_of(scores, "ece")
     return dict(confidence=p.max(1).mean(), accuracy=scores["accuracy"],
-                ece=scores["ece"], lo=lo, hi=hi, brier=scores["brier"],
-                log_loss=-np.log(likelihood).mean())
+                ece=scores["ece"], lo=lo, hi=hi, brier=scores["brier"], log_loss=log_loss(y, p))
 
 def temperature_table(
     predictions: pd.DataFrame,
@@ -126,7 +124,7 @@ def _coverage_ends(members, held, group, n_boot):
         with np.errstate(invalid="ignore"):  # a resample may lack a class
             return dict(coverage=((members * held) @ w / (members @ w)).T)
     drawn = bootstrap_scores(coverage, group, n_boot)["coverage"]
-    return np.nanquantile(drawn, [.025, .975], axis=0)
+    return interval_ends(drawn)
 
 def set_table(
     predictions: pd.DataFrame,
@@ -232,7 +230,7 @@ def _accuracy_ends(answered, right, group, n_boot):
         hits = (answered & right).astype(float) @ w
         return dict(accuracy=(hits / np.maximum(answered.astype(float) @ w, 1)).T)
     drawn = bootstrap_scores(accuracy, group, n_boot)["accuracy"]
-    return np.quantile(drawn, [.025, .975], axis=0)
+    return interval_ends(drawn)
 
 def _share_of(members, rows):
     "The share of some members that is among the rows (k, n), k times."

@@ -23,7 +23,8 @@ from .certainty import Certainty, StrangeAlarm, pooled_output
 from .core import DataError, Problem, first_line, replacing
 from .ensemble_files import (
     LoadedFile, Member, compare_with_members, join_answers, load_any)
-from .folders import Picture, describe_passed_over, look_through, name_pictures, picture_name
+from .folders import (
+    Picture, describe_passed_over, look_through, name_pictures, nearest_names, row_names)
 from .gradcam import cam_layer, grad_cam, overlay
 from .model_files import unusable_model
 from .own_data import NOTHING_KNOWN, USUAL_NAMES
@@ -94,6 +95,7 @@ def _names(paths):
     places = [os.path.splitext(os.path.relpath(path, root))[0] for path in paths]
     return name_pictures(list(map(Picture, paths, places)))
 
+# %% ../nbs/24g_classifier.ipynb #4a320fdf
 def _list_files(paths):
     "The files below some paths, those with dangerous names left out."
     asked = Asked([], [])
@@ -169,8 +171,9 @@ def _image_ids(file, cells):
     if column is None:
         refuse(file, 1, f"the columns {', '.join(cells.columns[:-1])[:200]}",
                "a column image_id", "Name the column with the pictures' names image_id.")
-    return [picture_name(cell) for cell in cells[column]]
+    return row_names(cells[column])
 
+# %% ../nbs/24g_classifier.ipynb #027edeee
 def _words(cells, name):
     "What a table says under one of this project's names."
     column = _find_column(cells, USUAL_NAMES[name])
@@ -193,10 +196,10 @@ def read_metadata(
 
 # %% ../nbs/24g_classifier.ipynb #483b7231
 def match_metadata(
-    image_id: list,
+    image_id: list,  # of the pictures, or their paths
     metadata: pd.DataFrame | None,  # with image_id, or a row a picture; None: nothing is known
 ) -> pd.DataFrame:  # a row a picture: age, sex, localization
-    "The metadata of pictures, by their ids or else by the names of their files."
+    "The metadata of pictures, by their names, and by their folders where names repeat."
     if metadata is None:
         return pd.DataFrame(NOTHING_KNOWN, index=range(len(image_id)))
     if "image_id" in metadata:
@@ -209,8 +212,7 @@ def match_metadata(
 
 def _match_by_id(image_id, metadata):
     by_id = metadata.drop_duplicates("image_id").set_index("image_id")
-    names = [i if i in by_id.index else picture_name(i) for i in image_id]
-    return by_id.reindex(names).reset_index()
+    return by_id.reindex(nearest_names(image_id, by_id.index)).reset_index()
 
 # %% ../nbs/24g_classifier.ipynb #895c0bce
 def _says_something(cell):
@@ -224,8 +226,10 @@ def _untold(cells):
 def _new_words(cells, column, known):
     "What a column says that a model has never met."
     said = {str(cell) for cell in cells.get(column, ()) if _says_something(cell)}
-    return sorted(said - set(known))
+    small = {word.casefold() for word in known}
+    return sorted(word for word in said if word.casefold() not in small)
 
+# %% ../nbs/24g_classifier.ipynb #88d8cca6
 def _describe_words(cells, values):
     "The words that a model doesn't understand, a line a column."
     found = {column: _new_words(cells, column, known) for column, known in values.items()}
@@ -240,7 +244,7 @@ def _describe_untold(image_id, untold):
             f"{len(untold):,} pictures, such as {first}; they count as unknown"]
 
 def describe_metadata(
-    image_id: list,
+    image_id: list,  # of the pictures, from list_asked
     cells: pd.DataFrame,  # from match_metadata
     encoder: MetadataEncoder | None,  # None: the model reads none
 ) -> list:  # of lines
@@ -262,6 +266,7 @@ def _with_features(model, alarm):
         inputs = {tensor.name: tensor for tensor in model.inputs}
     return keras.Model(inputs, keras.ops.concatenate(both, -1)), pooled.shape[-1]
 
+# %% ../nbs/24g_classifier.ipynb #b70a9983
 @dataclass(frozen=True)
 class AskedNetwork:
     "A member of a file, ready for decoded pictures."
@@ -287,6 +292,7 @@ class AskedNetwork:
         "Which pictures are like none that it was trained on."
         return self.alarm and self.alarm.distance(x) > self.alarm.limit
 
+# %% ../nbs/24g_classifier.ipynb #7a429c29
 def _asked_network(path, member):
     "A member with its alarm; a `DataError` where that isn't its own."
     model, info = member.loaded
@@ -377,6 +383,7 @@ def _set_names(p, sets, classes):
     return [", ".join(classes[k] for k in np.argsort(-row, kind="stable") if inside[k])
             for row, inside in zip(p, sets)]
 
+# %% ../nbs/24g_classifier.ipynb #2615f1d7
 def _probabilities(classifier, each):
     "The answer of a file from those of its networks, calibrated."
     p = join_answers(classifier.file, each)
@@ -430,6 +437,7 @@ def _prepare_turn(network, cells):
     views = Views(**network.member.loaded[1]["recipe"]["views"])
     return _Turn(network, encoded, answer, views)
 
+# %% ../nbs/24g_classifier.ipynb #6e3e5e97
 def _ask(path, turn, squares, rows):
     "Probabilities, averaged over views if the recipe says so, and what is strange in the first."
     versions = range(turn.views.count if turn.views.average else 1)
@@ -454,6 +462,7 @@ def _answer_rows(job, rows, squares):
         write_maps(turn.network, job.maps, answers, pictures, own, turn.told(rows))
     return answers.assign(problem="")
 
+# %% ../nbs/24g_classifier.ipynb #20278fc6
 def _answer_block(job, rows, read):
     "The answers of a block; a picture that can't be read has a `Problem`."
     good = np.array([not isinstance(found, Problem) for found in read])
@@ -494,6 +503,12 @@ def _finish(answers):
     answers["problem"] = answers.problem.map(str)
     return answers
 
+# %% ../nbs/24g_classifier.ipynb #06d8dbaa
+def _places(asked):
+    "The paths of pictures; their ids where they have none."
+    return [os.fspath(picture) if _is_path(picture) else image_id
+            for image_id, picture in zip(asked.image_id, asked.pictures)]
+
 def answer_pictures(
     classifier: Classifier,
     asked: Asked,  # from list_asked
@@ -502,7 +517,7 @@ def answer_pictures(
 ) -> pd.DataFrame:  # image_id, p_<class>, answer, set, strange, seen, problem; attrs: notes
     "Ask a model about pictures, block by block; a `DataError` where none can be read."
     _require_some(asked)
-    cells = match_metadata(asked.image_id, metadata)
+    cells = match_metadata(_places(asked), metadata)
     turns = [_prepare_turn(network, cells) for network in classifier.networks]
     job = _Job(classifier, asked, maps, turns)
     answers = _finish(pd.concat(list(_answer_blocks(job)), ignore_index=True))
@@ -601,6 +616,7 @@ def _describe_sets(certainty, chosen):
             f"pictures together) {certainty.level:.0%} of its pictures have it in their set, if "
             f"they are like those of the validation part, which has also chosen {chosen}")
 
+# %% ../nbs/24g_classifier.ipynb #6a7088e4
 def _describe_strange(alarms, read):
     "The pictures that are like none of the training."
     strange = read[read.strange.fillna(False)]
@@ -611,6 +627,13 @@ def _describe_strange(alarms, read):
             f"{strange.image_id.iloc[0]}, are not like those that the model was trained on "
             f"({by_chance:.0%} would be by chance): don't believe what it says of them"]
 
+def _describe_seen(count):
+    if not count:
+        return []
+    return [f"WARNING: {count:,} of these pictures were in the model's training; what it says of "
+            "them is memory"]
+
+# %% ../nbs/24g_classifier.ipynb #5d2388a3
 def describe_classifier(
     classifier: Classifier,
 ) -> list:  # of lines
@@ -630,9 +653,3 @@ def describe_answers(
     if "seen" in read:
         lines += _describe_seen(read.seen.isin(["pixels", "lesion"]).sum())
     return [*lines, *answers.attrs.get("notes", [])]
-
-def _describe_seen(count):
-    if not count:
-        return []
-    return [f"WARNING: {count:,} of these pictures were in the model's training; what it says of "
-            "them is memory"]

@@ -235,6 +235,8 @@ def own_parameters(
             refuse_argument("-p", repr(name), "a parameter without an option of its own",
                             "Use the option. The run folder is --out.")
         name = require_known("-p", name, known)
+        if name in values:
+            refuse_argument("-p", f"{name} a second time", "every parameter once")
         values[name] = _parse_parameter(f"-p {name}", text, defaults[name])
     return values
 
@@ -244,6 +246,7 @@ def _parse_parameter(option, text, default):
         return parse_value(option, text, default)
     return None if text.lower() == "none" else parse_value(option, text, 0)
 
+# %% ../nbs/25a_commands.ipynb #147f5734
 def _require_final(notebooks):
     "A `DataError` where no notebook has a network to train on everything."
     if not any("final" in parameter_names(path) for path in notebooks):
@@ -352,6 +355,7 @@ def _csv_rows(file):
     with open(file, newline="", encoding="utf-8") as opened:
         return list(csv.DictReader(opened))
 
+# %% ../nbs/25a_commands.ipynb #a52a19ff
 def describe_cost(
     plan: RunPlan,
 ) -> str:
@@ -402,6 +406,7 @@ def describe_plan(
         said += [_paragraph("", line) for line in passed_over(plan.data.table)]
     return "\n".join(said)
 
+# %% ../nbs/25a_commands.ipynb #0276ed1c
 def describe_taken(
     plan: RunPlan,
 ) -> str:  # empty: nothing is
@@ -509,10 +514,12 @@ def _print_unfit(arguments):
         for path, reason in no_experiments(notebooks_folder()).items():
             print(_paragraph("left out", f"{path.name}: {reason}"))
 
+# %% ../nbs/25a_commands.ipynb #4231411c
 def _run(arguments):
     with notes_for_people():
         plan = plan_run(arguments)
-    with only_writer(plan.run), _cluster_of(plan, arguments.dask) as cluster:
+    with (_client_of(plan, arguments.dask) as client, only_writer(plan.run),
+          _cluster_of(plan, client) as cluster):
         print(describe_plan(plan), flush=True)
         _print_unfit(arguments)
         print(flush=True)
@@ -522,15 +529,24 @@ def _run(arguments):
                           _expected(plan))
 
 @contextlib.contextmanager
-def _cluster_of(plan, address):
-    "The cluster that is to run a plan, as long as the command lives; None: this machine."
+def _client_of(plan, address):
+    "A client of the cluster that is to run a plan, with workers that can; None: this machine."
     if address is None:
         yield None
         return
     profile = plan.parameters["profile"]
     wanted = GPU if any(wants_gpu(path, profile) for path in plan.notebooks) else {}
-    with connected(address) as client, heartbeat(plan.run):
+    with connected(address) as client:
         require_workers(client.scheduler_info(n_workers=-1)["workers"], wanted)
+        yield client
+
+@contextlib.contextmanager
+def _cluster_of(plan, client):
+    "The cluster that is to run a plan, as long as the command lives; None: this machine."
+    if client is None:
+        yield None
+        return
+    with heartbeat(plan.run):
         yield ClusterTasks(client)
 
 def _expected(plan):

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from . import recipes
 from .core import DataError, Problem, axes, replacing
-from .evaluation import bootstrap_scores, split_arrays, weighted_scores
+from .evaluation import bootstrap_scores, interval_ends, split_arrays, weighted_scores
 from .networks import cost_table
 from .recipe import Recipe
 from .tasks import HAM10000, task_of, with_task
@@ -83,14 +83,20 @@ def _pareto_title(choices, front):
     return (f"{len(front)} of {len(choices)} choices lie on the front; "
             f"the best costs {times:.0f} times the cheapest")
 
-def _draw_choices(ax, choices):
-    "A named dot a choice, on the line of its interval."
+_ABOVE_LEFT = dict(xytext=(-7, 5), ha="right")  # points
+_BELOW_RIGHT = dict(xytext=(7, -9))
+
+def _draw_choices(ax, choices, front):
+    "A dot a choice on the line of its interval, its name where the front's line isn't."
     if {"lo", "hi"} <= set(choices):
         ax.vlines(choices.cost, choices.lo, choices.hi, color="0.6", lw=1.5)
     ax.plot(choices.cost, choices.quality, "o", color="#D55E00", ms=7)
+    step = front.cost.shift(-1) / front.cost
+    steps_right = front.index[step > 1.1]  # dots that the line leaves to the right
     for choice in choices.itertuples():
-        ax.annotate(choice.name, (choice.cost, choice.quality), (7, 5),
-                    textcoords="offset points", fontsize=8)
+        place = _ABOVE_LEFT if choice.Index in steps_right else _BELOW_RIGHT
+        ax.annotate(choice.name, (choice.cost, choice.quality), textcoords="offset points",
+                    fontsize=7, **place)
 
 # %% ../nbs/39_comparison.ipynb #301aea58
 def plot_pareto(
@@ -99,14 +105,15 @@ def plot_pareto(
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Balanced accuracy against cost, with the Pareto front."
-    ax = axes(ax, (7, 4))
-    known = choices.dropna(subset=["cost", "quality"]).sort_values("cost")
+    ax = axes(ax, (7, 4.8))
+    known = choices.dropna(subset=["cost", "quality"]).sort_values("cost", ignore_index=True)
     front = known[pareto_front(known.cost, known.quality)]
-    _draw_choices(ax, known)
+    _draw_choices(ax, known, front)
     ax.plot(front.cost, front.quality, drawstyle="steps-post", color="#0072B2", lw=1.2,
             label="Pareto front")
     ax.set(xscale="log", xlabel=cost, ylabel="balanced accuracy (line: lo to hi)",
-           xlim=(known.cost.min() / 1.5, known.cost.max() * 2.5))
+           xlim=(known.cost.min() / 2.5, known.cost.max() * 3))
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.set_title(_pareto_title(known, front), loc="left")
     ax.legend(frameon=False, loc="lower right")
     return ax
@@ -163,6 +170,8 @@ def _headline(arrays, task, weights):
 
 def _two_sided(differences):
     "The p value of no difference: twice the smaller side of the resamples."
+    if not len(differences):
+        return np.nan
     smaller = min((differences <= 0).sum(), (differences >= 0).sum())
     return min(1, 2 * (1 + smaller) / (len(differences) + 1))
 
@@ -171,14 +180,14 @@ def _difference_row(a, b, whole, drawn):
     difference = float(whole[a][0] - whole[b][0])
     differences = drawn[a] - drawn[b]
     differences = differences[~np.isnan(differences)]  # a resample may lack a class
-    lo, hi = np.quantile(differences, [.025, .975])
+    lo, hi = interval_ends(differences)
     return dict(a=a, b=b, difference=difference, lo=lo, hi=hi, p=_two_sided(differences))
 
 # %% ../nbs/39_comparison.ipynb #f35d4949
 def compare_pairs(
     predictions: dict,  # name -> predictions table; the same images in all of them
     split: str = "test",
-    n_boot: int = 2000,  # resamples of lesions (or patients), shared by all pairs
+    n_boot: int = 2000,  # resamples of lesions (or patients), shared by all pairs; 0: no test
     seed: int = 0,
 ) -> pd.DataFrame:  # one row a pair: a, b, difference (a minus b), lo, hi, p, holm
     "Every two models, tested by a paired bootstrap; a `DataError` where their images differ."

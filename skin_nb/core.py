@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SAMPLE_NOTE', 'HALF_WRITTEN', 'ARRAY_FILES', 'PROFILES', 'PROFILE_NUMBERS', 'BACKENDS', 'printable', 'Problem',
-           'DataError', 'first_line', 'page_text', 'replacing', 'remove_half_written', 'remove_checkpoints',
-           'write_json', 'read_json', 'require_file', 'require_space', 'content_key', 'file_stamp', 'weights_home',
-           'cache_home', 'project_folder', 'weights_names', 'weights_file', 'read_weights_name', 'Profile',
-           'get_profile', 'describe_profile', 'wanted_backend', 'require_backend', 'set_seed', 'axes', 'anonymous_mb',
-           'MemoryPeak']
+           'DataError', 'first_line', 'require_range', 'page_text', 'replacing', 'remove_half_written',
+           'remove_checkpoints', 'write_json', 'read_json', 'require_file', 'require_space', 'content_key',
+           'file_stamp', 'weights_home', 'cache_home', 'project_folder', 'weights_names', 'weights_file',
+           'read_weights_name', 'Profile', 'get_profile', 'describe_profile', 'wanted_backend', 'require_backend',
+           'set_seed', 'axes', 'anonymous_mb', 'MemoryPeak']
 
 # %% ../nbs/00_core.ipynb #c1d8eed9
 import contextlib
@@ -78,6 +78,21 @@ def first_line(
     "What an error says, as far as it fits into a sentence; its type where it says nothing."
     return (str(error).strip() or type(error).__name__).splitlines()[0][:most]
 
+# %% ../nbs/00_core.ipynb #63e37f66
+def require_range(
+    part,  # of a recipe: a dataclass
+    least: float,  # allowed itself, as the most is
+    most: float,  # infinity: there is no upper end
+    *fields: str,  # numbers, tuples of numbers, or None, which is always allowed
+):
+    "A `DataError` where a field of a recipe lies outside its range."
+    ends = f"{least:g} or more" if most == float("inf") else f"from {least:g} to {most:g}"
+    for field in fields:
+        found = getattr(part, field)
+        numbers = found if isinstance(found, tuple) else (found,)
+        if not all(n is None or least <= n <= most for n in numbers):
+            raise DataError(Problem("recipe", None, f"{field}={found!r}", ends, "Correct it."))
+
 # %% ../nbs/00_core.ipynb #606a53b0
 def page_text(
     text: str,
@@ -100,7 +115,8 @@ def replacing(
         yield tmp
         os.replace(tmp, path)
     except OSError as error:
-        if error.errno and not error.filename:  # of a full disk only that it is full is known
+        unknown = not error.filename  # of a full disk only that it is full is known
+        if error.errno and (unknown or str(error.filename).startswith(str(tmp))):
             error.filename = str(path)
         raise
     finally:
@@ -159,11 +175,15 @@ def read_json(
                                 "Delete the file and run again.")) from None
 
 # %% ../nbs/00_core.ipynb #9789e202
+_FORBIDDEN = "a file that may not be read"
+
 def _kind_of_entry(path):
     "What stands at a path, if it is not a regular file that can be read; otherwise nothing."
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
+        if isinstance(error, PermissionError):
+            return _FORBIDDEN
         broken = isinstance(error, FileNotFoundError) and os.path.islink(path)
         absent = isinstance(error, (FileNotFoundError, NotADirectoryError))
         if broken:
@@ -173,7 +193,7 @@ def _kind_of_entry(path):
         return "a folder"
     if not stat.S_ISREG(mode):
         return "a pipe, a socket or a device"
-    return "" if os.access(path, os.R_OK) else "a file that may not be read"
+    return "" if os.access(path, os.R_OK) else _FORBIDDEN
 
 def require_file(
     path: str | Path,
@@ -182,6 +202,8 @@ def require_file(
 ) -> Path:
     "The path of a regular file that may be read; anything else is a `DataError`."
     found = _kind_of_entry(path)
+    if found == _FORBIDDEN:
+        fix = "Let this user read the file and enter its folder (chmod, chown), or name a copy."
     if found:
         raise DataError(Problem(str(path), None, found, expected, fix))
     return Path(path)
@@ -373,7 +395,11 @@ def describe_profile(
 class _QuietLoader(SourceFileLoader):
     "Loads a module while the error stream leads nowhere, for the C++ part as well."
     def exec_module(self, module):
-        stream = os.dup(2)
+        logging.getLogger("tensorflow").addFilter(_is_error)
+        stream = _copy_of_stream(2)
+        if stream is None:
+            super().exec_module(module)
+            return
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)
         try:
@@ -382,7 +408,11 @@ class _QuietLoader(SourceFileLoader):
             os.dup2(stream, 2)
             os.close(stream)
             os.close(nowhere)
-        logging.getLogger("tensorflow").addFilter(_is_error)
+
+def _copy_of_stream(number):
+    "Another number of the same stream; None where the caller has closed it."
+    with contextlib.suppress(OSError):
+        return os.dup(number)
 
 def _is_error(record):
     return record.levelno >= logging.ERROR

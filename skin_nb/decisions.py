@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from .core import DataError, Problem, axes
 from .evaluation import (
-    bootstrap_scores, choose_alarm, disease_score, sensitive_threshold, split_arrays)
+    bootstrap_scores, choose_alarm, disease_score, interval_ends, interval_text,
+    sensitive_threshold, split_arrays)
 from .figures import highlighted_class
 from .tasks import COLOURS, task_of
 
@@ -43,11 +44,9 @@ def _four_shares(alarms, found, ill, total):
 
 # %% ../nbs/22d_decisions.ipynb #dad5e7ae
 def _interval_columns(name, value, drawn):
-    "A score with both ends of its interval; NaN without resamples."
-    ends = pd.DataFrame(drawn).quantile([.025, .975]).to_numpy()
-    if drawn is None:
-        ends = np.full((2, len(value)), np.nan)
-    return {name: value, f"{name}_lo": ends[0], f"{name}_hi": ends[1]}
+    "A score with both ends of its interval."
+    lo, hi = interval_ends(drawn)
+    return {name: value, f"{name}_lo": lo, f"{name}_hi": hi}
 
 def _decision_table(sick, on, group, n_boot, seed):
     "The four shares of t decisions with their intervals, a row a decision."
@@ -55,7 +54,7 @@ def _decision_table(sick, on, group, n_boot, seed):
     drawn = bootstrap_scores(score, group, n_boot, seed)
     columns = {}
     for name, value in score(np.ones((len(sick), 1))).items():
-        columns.update(_interval_columns(name, value[0], drawn.get(name)))
+        columns.update(_interval_columns(name, value[0], drawn[name]))
     return pd.DataFrame(columns)
 
 def _judged_rows(predictions, split, disease):
@@ -148,10 +147,10 @@ def _check_sensitivities(sensitivities):
                                 "Choose .9, say."))
 
 def _chosen_on(predictions, alarm, fold):
-    "How many sick rows a fold's threshold was chosen on."
-    rows = predictions[predictions["split"] == alarm.chosen_on]
-    sick, _, _ = _judged_rows(rows[rows["fold"] == fold], alarm.chosen_on, alarm.disease)
-    return int(sick.sum())
+    "How many sick rows a fold's threshold was chosen on; 0 where it has no rows for that."
+    sick, _, _ = _judged_rows(predictions, alarm.chosen_on, alarm.disease)
+    fold_of = predictions["fold"][predictions["split"] == alarm.chosen_on].to_numpy()
+    return int(sick[fold_of == fold].sum())
 
 def _points_of(rows, fold, alarms, group, n_boot, seed):
     "What some rows of the test part see of each alarm."
@@ -236,7 +235,7 @@ def describe_points(
 
 def _with_ends(row, name):
     "A score and its interval in words."
-    return f"{name} {row[name]:.3f} [{row[f'{name}_lo']:.3f}, {row[f'{name}_hi']:.3f}]"
+    return f"{name} {interval_text(row[name], row[f'{name}_lo'], row[f'{name}_hi'])}"
 
 def _describe_reached(row):
     return (f"{_with_ends(row, 'sensitivity')}, {_with_ends(row, 'specificity')}, "
@@ -339,12 +338,10 @@ def _cost_columns(alarms, k, group, n_boot, seed):
     def score(weights):
         return dict(cost=decision_cost(sick, on, k, weights))
 
-    drawn = bootstrap_scores(score, group, n_boot, seed).get("cost")
+    drawn = bootstrap_scores(score, group, n_boot, seed)["cost"]
     columns = {}
     for j, name in enumerate(alarms):
-        of_name = None if drawn is None else drawn[:, [j]]
-        found = _interval_columns(name, value[[j]], of_name)
-        columns.update({c: v.item() for c, v in found.items()})
+        columns.update(_interval_columns(name, value[j], drawn[:, j]))
     return columns
 
 # %% ../nbs/22d_decisions.ipynb #e76a9647
@@ -474,7 +471,7 @@ def prevalence_calibration(
     drawn = bootstrap_scores(score, group, n_boot, seed)
     rows = {}
     for name, value in score(np.ones((len(sick), 1))).items():
-        rows[name] = [v.item() for v in _interval_columns("", value, drawn.get(name)).values()]
+        rows[name] = [value.item(), *interval_ends(drawn[name])]
     table = pd.DataFrame(rows, index=["value", "lo", "hi"]).T
     table["right"] = [np.nan, table.value["observed"], 1, 0, 1]
     return table

@@ -11,6 +11,7 @@ __all__ = ['DEMO_OPTIONS', 'SEEN_BY_OTHERS', 'FORGOTTEN', 'MOST_BYTES', 'RESEARC
 # %% ../nbs/28c_demo.ipynb #82ca1c16
 import argparse
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -26,7 +27,6 @@ from .commands import add_options
 from .core import DataError, Problem, first_line, printable
 from .evaluate_command import NO_DIAGNOSIS, quiet_import
 from .pages import STYLE, bullet_list, html_picture, html_table, paragraph, subheading
-from .processes import stopping_is_an_exception
 from .terminal import exit_code, explain, notes_for_people
 
 # %% ../nbs/28c_demo.ipynb #27c8d439
@@ -54,6 +54,7 @@ def demo_command(
     arguments = demo_parser().parse_args(argv)
     return exit_code(partial(_demonstrate, arguments), arguments.debug)
 
+# %% ../nbs/28c_demo.ipynb #ab83685e
 def is_loopback(
     host: str,  # a name or an address
 ) -> bool:
@@ -78,8 +79,10 @@ def require_place(
             tried.bind(address)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or first_line(error)
+        is_port = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
+        fix = "Choose another --port." if is_port else "Correct --host; 127.0.0.1 is this machine."
         refuse_argument("--host and --port", f"{host} and {port}: {why.lower()}",
-                        "an address of this machine and a free port", "Choose another --port.")
+                        "an address of this machine and a free port", fix)
 
 def require_gradio():  # the module
     "Gradio; a `DataError` where it isn't installed."
@@ -310,7 +313,7 @@ def _demonstrate(arguments):
     classifier = _load(arguments.model)
     if not is_loopback(arguments.host):
         print(SEEN_BY_OTHERS)
-    with stopping_is_an_exception(), serving(classifier, arguments.host, arguments.port) as served:
+    with serving(classifier, arguments.host, arguments.port) as served:
         url, folder = served
         print(printable(f"the page: {url} (Ctrl-C stops it)"), NO_DIAGNOSIS, sep="\n", flush=True)
         _wait(folder)

@@ -23,7 +23,7 @@ def _one_step_at_a_time():
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 def wanted_devices() -> int:
-    "How many devices a training is shared among: what `SKIN_NB_DEVICES` says, or one."
+    "How many devices train together: what `SKIN_NB_DEVICES` says, or one; refused if not there."
     said = os.environ.get("SKIN_NB_DEVICES", "").strip().lower()
     if said in ("", "1"):
         return 1

@@ -102,21 +102,6 @@ def vision_transformer(
 _CUBIC = -.75  # PyTorch's choice of a
 QUIRK = .1  # interpolate_offset of the published code
 
-def _cubic_weight(distance):
-    "How much a sample counts at some distance (Keys 1981, with a = −0.75)."
-    t = np.abs(distance)
-    near = (_CUBIC + 2) * t**3 - (_CUBIC + 3) * t**2 + 1
-    far = _CUBIC * (t**3 - 5 * t**2 + 8 * t - 4)
-    return np.where(t <= 1, near, np.where(t < 2, far, 0))
-
-def _resizing_matrix(old, new, quirk):
-    "(new, old): row i says what place i takes from the old ones; beyond the edge stands the edge."
-    centre = (np.arange(new)[:, None] + .5) * old / (new + quirk) - .5
-    taps = np.floor(centre) + np.arange(-1, 3)
-    inside = np.clip(taps, 0, old - 1)
-    is_tap = inside[:, :, None] == np.arange(old)
-    return np.einsum("nt,nto->no", _cubic_weight(centre - taps), is_tap)
-
 def resize_positions(
     table: np.ndarray,  # (1 + old², width), the class token's row first
     side: int,  # patches in a row
@@ -131,6 +116,22 @@ def resize_positions(
     resized = np.einsum("ij,kl,jlc->ikc", matrix, matrix, square, optimize=True)
     rows = resized.reshape(side**2, -1)
     return np.concatenate([table[:1], rows]).astype("float32")
+
+# %% ../nbs/19_dinov2.ipynb #746cc02a
+def _resizing_matrix(old, new, quirk):
+    "(new, old): row i says what place i takes from the old ones; beyond the edge stands the edge."
+    centre = (np.arange(new)[:, None] + .5) * old / (new + quirk) - .5
+    taps = np.floor(centre) + np.arange(-1, 3)
+    inside = np.clip(taps, 0, old - 1)
+    is_tap = inside[:, :, None] == np.arange(old)
+    return np.einsum("nt,nto->no", _cubic_weight(centre - taps), is_tap)
+
+def _cubic_weight(distance):
+    "How much a sample counts at some distance (Keys 1981, with a = −0.75)."
+    t = np.abs(distance)
+    near = (_CUBIC + 2) * t**3 - (_CUBIC + 3) * t**2 + 1
+    far = _CUBIC * (t**3 - 5 * t**2 + 8 * t - 4)
+    return np.where(t <= 1, near, np.where(t < 2, far, 0))
 
 # %% ../nbs/19_dinov2.ipynb #45a0740a
 _DTYPES = {"F32": "<f4", "F16": "<f2"}
@@ -153,12 +154,16 @@ def _stored_array(entry, content):
 
 def read_arrays(
     path: str | Path,  # .safetensors, or an .npz of the same names
-) -> dict:  # name -> float32 array
-    "The arrays of a file of weights."
+) -> dict:  # name -> array, float32 whatever the file has
+    "The arrays of a file of weights; the errors are those of its reader."
     if Path(path).suffix == ".safetensors":
-        return read_safetensors(path)
+        return _in_full(read_safetensors(path))
     with np.load(path) as stored:
-        return dict(stored)
+        return _in_full(stored)
+
+def _in_full(arrays):
+    "Arrays in float32: products in half precision would round a second time."
+    return {name: np.asarray(values, "float32") for name, values in arrays.items()}
 
 # %% ../nbs/19_dinov2.ipynb #6cd0a4dd
 def _norm_arrays(arrays, name):
@@ -202,6 +207,7 @@ def _token_arrays(arrays, side):
     return {"patches_embedded": [kernel, arrays[f"{patches}.bias"]],
             "positions": [np.ones(table.shape[1]), table]}
 
+# %% ../nbs/19_dinov2.ipynb #7ea27f21
 def load_dinov2(
     shape: Transformer,
     net,  # keras.Model, from vision_transformer; its weights are set

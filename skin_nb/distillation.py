@@ -14,15 +14,14 @@ import numpy as np
 import pandas as pd
 from .balancing import STRATEGIES, Loss, Strategy
 from .calibration import lesion_pieces
-from .certainty import scale_probabilities
-from .core import axes
+from .certainty import log_loss, scale_probabilities
 from .engine import choose_engine, make_forward
 from .ensemble_study import fit_member
-from .ensembles import combine, fit_combination, headline, log_loss
+from .ensembles import combine, fit_combination, headline
 from .evaluation import align_predictions, paired_difference, split_arrays
 from .heads import SoftTargets, fit_split, reduce_features
 from .predictions import predictions_table
-from .tasks import COLOURS, task_of, with_task
+from .tasks import task_of, with_task
 
 # %% ../nbs/54a_distillation.ipynb #c6217c1b
 def teacher_members(

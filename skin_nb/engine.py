@@ -12,12 +12,10 @@ import logging
 import os
 import tempfile
 from dataclasses import dataclass
-from typing import Callable
 import numpy as np
 from .backbones import on_cpu
 from .core import DataError, Problem
 from .pictures import available_cores
-from .recipe import ENGINE_PRECISIONS
 
 # %% ../nbs/20e_engine.ipynb #048a6254
 import keras
@@ -65,7 +63,7 @@ def choose_engine(
     precision: str = "float32",  # one of ENGINE_PRECISIONS; anything but float32 needs OpenVINO
     pictures: int = WORTH_CONVERTING,  # how many will be computed, cached ones included
 ) -> Engine:
-    "The engine for a frozen part. Where the one asked for can't be had, it says so."
+    "The engine for a frozen part; says so if the one asked for is missing, refuses unknown names."
     said = _wanted_engine()
     is_asked_for = said == "openvino" or precision != "float32"
     if not is_asked_for and (said == "keras" or pictures < WORTH_CONVERTING):
@@ -92,28 +90,6 @@ def _keras_forward(prefix, batch):
     return forward
 
 # %% ../nbs/20e_engine.ipynb #5e7e1e25
-@contextlib.contextmanager
-def _without_remarks():
-    "TensorFlow remarks on every file that it writes."
-    logger = logging.getLogger("tensorflow")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-def _openvino_model(prefix, batch):
-    "A Keras model as OpenVINO has it, for a fixed batch."
-    from openvino import Core
-    shape = (batch, *prefix.input_shape[1:])
-    with tempfile.TemporaryDirectory() as folder, _without_remarks():
-        prefix.export(folder, format="tf_saved_model", verbose=False,
-                      input_signature=[keras.InputSpec(shape=shape, dtype="float32")])
-        model = Core().read_model(folder)
-    model.reshape(list(shape))
-    return model
-
 def _openvino_forward(prefix, batch, precision):
     "The prefix as a function of one batch or less, on as many cores as this process may use."
     from openvino import Core
@@ -126,6 +102,29 @@ def _openvino_forward(prefix, batch, precision):
         return compiled([_padded(x, batch)])[0][:len(x)]
 
     return forward
+
+def _openvino_model(prefix, batch):
+    "A Keras model as OpenVINO has it, for a fixed batch."
+    from openvino import Core
+    shape = (batch, *prefix.input_shape[1:])
+    with tempfile.TemporaryDirectory() as folder, _without_remarks():
+        prefix.export(folder, format="tf_saved_model", verbose=False,
+                      input_signature=[keras.InputSpec(shape=shape, dtype="float32")])
+        model = Core().read_model(folder)
+    model.reshape(list(shape))
+    return model
+
+# %% ../nbs/20e_engine.ipynb #d1332958
+@contextlib.contextmanager
+def _without_remarks():
+    "TensorFlow remarks on every file that it writes."
+    logger = logging.getLogger("tensorflow")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 # %% ../nbs/20e_engine.ipynb #759a13ef
 def make_forward(

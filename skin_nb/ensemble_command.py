@@ -10,11 +10,10 @@ import argparse
 import os
 from functools import partial
 from pathlib import Path
-from .arguments import absolute_path, refuse_argument
+from .arguments import absolute_path, empty_folder, refuse_argument, require_known
 from .commands import add_options
 from .core import printable
 from .evaluate_command import quiet_import
-from .predict import empty_folder
 from .terminal import exit_code, notes_for_people
 
 # %% ../nbs/28b_ensemble_command.ipynb #40c3d834
@@ -59,8 +58,10 @@ def _join(arguments):
     runs = name_folders(arguments.runs)
     with quiet_import():
         from skin_nb.ensemble_files import ensemble_of_runs
+        from skin_nb.ensembles import BLENDS
+    method = require_known("--method", arguments.method, BLENDS)
     with notes_for_people():
-        path = ensemble_of_runs(runs, out, arguments.method, arguments.note)
+        path = ensemble_of_runs(runs, out, method, arguments.note)
     _print_weights(path)
     _print_gains(path, runs)
     print(printable(f"model.ensemble and predictions.csv in {out}"))

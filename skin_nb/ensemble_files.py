@@ -20,6 +20,7 @@ import pandas as pd
 from .core import DataError, Problem, content_key, replacing, require_file
 from .certainty import Certainty
 from .ensembles import BLENDS, Combination, combine, combine_answers, fit_with_certainty
+from .evaluation import align_predictions
 from skin_nb.model_files import (
     HOW_SEEN, TEXT_LIMIT, compare_seen, model_limit, read_certainty, read_model_info, read_seen,
     too_large)
@@ -189,6 +190,15 @@ def _unpack_member(path, archive, member):
         _refuse(path, f"{member['file']} ({member['name']}) with another checksum")
     return content
 
+@contextlib.contextmanager
+def _named_as_member(path, name):
+    "Within the block a `DataError` is about a member, not about the copy that is read."
+    try:
+        yield
+    except DataError as error:
+        problems = [replace(problem, file=f"{path} ({name})") for problem in error.problems]
+        raise DataError(*problems) from None
+
 # %% ../nbs/22h_ensemble_files.ipynb #d8add9e9
 def load_any(
     path: str | Path,  # a saved model, or an ensemble
@@ -202,7 +212,8 @@ def load_any(
         for member in info["members"]:
             file = Path(folder, "member.keras")
             file.write_bytes(_unpack_member(path, archive, member))
-            members.append(_load_member(file, member["name"]))
+            with _named_as_member(path, member["name"]):
+                members.append(_load_member(file, member["name"]))
     return LoadedFile(Path(path), info, tuple(members), Combination(**info["combination"]))
 
 # %% ../nbs/22h_ensemble_files.ipynb #f3a363a2
@@ -278,6 +289,17 @@ def read_runs(
     return {name: _first_fold(read_predictions(Path(folder, "predictions.csv")))
             for name, folder in runs.items()}
 
+def _require_same_rows(runs, tables):
+    "A `DataError` that names the run whose pictures, parts or labels aren't those of the first."
+    first, *others = tables
+    for name in others:
+        try:
+            align_predictions([tables[first], tables[name]])
+        except DataError as error:
+            found = error.problems[0].found.replace("table 2", "it").replace("the first", first)
+            _refuse(Path(runs[name], "predictions.csv"), found, f"the same pictures, parts, folds "
+                    f"and labels as in {first}", "If the data have changed since, run both again.")
+
 def ensemble_of_runs(
     runs: dict,  # name -> folder with model.keras and predictions.csv, of the same fold
     out: str | Path,  # folder for model.ensemble and predictions.csv
@@ -286,6 +308,7 @@ def ensemble_of_runs(
 ) -> Path:  # of the ensemble
     "Join the first fold of some runs, by what their validation parts say."
     tables = read_runs(runs)
+    _require_same_rows(runs, tables)
     combination, certainty = fit_with_certainty(tables, method)
     models = {name: Path(folder, "model.keras") for name, folder in runs.items()}
     path = save_ensemble(Path(out, "model.ensemble"), models, combination, note, certainty)

@@ -7,13 +7,11 @@ __all__ = ['with_metadata', 'draw_bag', 'fit_member', 'fit_members']
 
 # %% ../nbs/54_ensembles.ipynb #cb0905cb
 from functools import partial
-from pathlib import Path
 import numpy as np
 import pandas as pd
 from .balancing import STRATEGIES, TrainingSet
-from .core import replacing
 from .heads import fit_split, reduce_features
-from .preparation import encode_metadata, fit_metadata, split_by_lesion
+from .preparation import encode_metadata, fit_metadata
 from .tasks import task_of, with_task
 
 # %% ../nbs/54_ensembles.ipynb #94ef24a4

@@ -201,6 +201,7 @@ def _first_fold(predictions):
     first = predictions["fold"].min()
     return predictions[predictions["fold"] == first].assign(fold=0)
 
+# %% ../nbs/25c_evaluate.ipynb #69fd40c5
 def add_validation(
     predictions,  # DataFrame of predictions for the folder that is judged
     valid=None,  # DataFrame from validation_predictions
@@ -225,6 +226,7 @@ def count_seen(
     seen = int(is_seen.sum())
     return dict(pictures=len(found), seen=seen, unseen=len(found) - seen, valid=valid, **by_way)
 
+# %% ../nbs/25c_evaluate.ipynb #8ee98765
 def describe_seen(
     counts: dict | None,  # from count_seen; None: the model doesn't know
 ) -> list:  # of lines, the warning first
@@ -261,6 +263,7 @@ def _open(arguments):
     folder = None if arguments.data == "sample" else absolute_path("--data", arguments.data)
     return model, info, folder, results_folder(arguments.out, model, folder)
 
+# %% ../nbs/25c_evaluate.ipynb #c587a806
 def _evaluate(arguments):
     model, info, _, out = _open(arguments)
     valid = validation_predictions(model, info["task"]["classes"])
@@ -339,6 +342,7 @@ def _score(predictions, seen, valid):
             apart = evaluate(add_validation(new, valid))
     return dict(seen=counts, metrics=metrics, metrics_not_seen=apart)
 
+# %% ../nbs/25c_evaluate.ipynb #6bd7dfc4
 def _write_predictions(out, predictions):
     "Write predictions, for HAM10000's classes in the challenge's form too; names of the files."
     from skin_nb.evaluation import write_submission

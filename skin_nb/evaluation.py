@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'CLASS_SCORES', 'MATRIX_SCORES', 'RANKING_SCORES', 'SUBMISSION_COLUMNS', 'split_arrays', 'confusion_scores',
-           'bootstrap_weights', 'bootstrap_scores', 'weighted_confusion', 'ranking_scores', 'confidence_bins',
-           'calibration_error', 'brier_score', 'specific_threshold', 'sensitive_threshold', 'melanoma_class',
-           'diseases', 'disease_score', 'Alarm', 'choose_alarm', 'alarm_scores', 'choose_alarms', 'weighted_scores',
-           'score_intervals', 'evaluate', 'score_table', 'paired_difference', 'average_lesions', 'align_predictions',
-           'average_predictions', 'choose_shares', 'write_submission', 'class_report', 'compare_published']
+           'bootstrap_weights', 'bootstrap_scores', 'interval_ends', 'weighted_confusion', 'ranking_scores',
+           'confidence_bins', 'calibration_error', 'brier_score', 'specific_threshold', 'sensitive_threshold',
+           'melanoma_class', 'diseases', 'disease_score', 'Alarm', 'choose_alarm', 'alarm_scores', 'choose_alarms',
+           'weighted_scores', 'score_intervals', 'evaluate', 'interval_of', 'score_table', 'interval_text',
+           'paired_difference', 'average_lesions', 'align_predictions', 'write_submission', 'class_report',
+           'compare_published']
 
 # %% ../nbs/22_evaluation.ipynb #61828fd3
 from dataclasses import dataclass
@@ -101,15 +102,23 @@ def bootstrap_weights(
 def bootstrap_scores(
     score: Callable,  # weights (n, b) -> dict of arrays (b,)
     group: np.ndarray,  # (n,) what is drawn as a whole
-    n_boot: int = 1000,
+    n_boot: int = 1000,  # 0: the names of the scores, and no values
     seed: int = 0,
-) -> dict:  # of arrays (n_boot,); empty without resamples
+) -> dict:  # of arrays (n_boot,)
     "Scores of resamples of whole groups."
     with threadpool_limits(1):  # the products are small; threads would only wait for each other
         blocks = [score(w) for w in bootstrap_weights(group, n_boot, seed)]
     if not blocks:
-        return {}
+        return {k: v[:0] for k, v in score(np.ones((len(group), 1))).items()}
     return {k: np.concatenate([b[k] for b in blocks]) for k in blocks[0]}
+
+# %% ../nbs/22_evaluation.ipynb #d2e39dc0
+def interval_ends(
+    drawn: np.ndarray,  # (n_boot, ...) values of resamples, at most a table of them; NaN: none
+) -> np.ndarray:  # (2, ...) lower and upper end; NaN where no resample has a value
+    "Both ends of the 95 % percentile interval."
+    ends = pd.DataFrame(drawn).quantile([.025, .975]).to_numpy()
+    return ends if np.ndim(drawn) > 1 else ends[:, 0]
 
 # %% ../nbs/22_evaluation.ipynb #64659a61
 def _once(n):
@@ -360,9 +369,10 @@ def _confusion_and_ranking(y, p, weights):
 
 # %% ../nbs/22_evaluation.ipynb #95bc9ae2
 def _mean_of_known(scores):
-    "Mean over the classes; a resample may lack some."
+    "Mean over the classes; NaN where none is known, as in a resample of a single class."
     known = ~np.isnan(scores)
-    return np.nansum(scores, -1) / np.maximum(known.sum(-1), 1)
+    total = np.where(known.any(-1), np.nansum(scores, -1), np.nan)
+    return total / np.maximum(known.sum(-1), 1)
 
 def _over_classes(scores, y):
     "One ranking score (b,) from those of the classes (b, C)."
@@ -415,13 +425,12 @@ def _plain(number):
 
 def _interval(value, drawn, biased=False):
     "The 95 % percentile interval, moved by the bias of the resamples where they have one."
-    known = drawn[~np.isnan(drawn)]
-    if value is None or not len(known):
+    if value is None or np.isnan(drawn).all():
         return None
-    lo, hi = np.quantile(known, [.025, .975]).tolist()
+    lo, hi = interval_ends(drawn).tolist()
     if not biased:
         return [lo, hi]
-    bias = float(known.mean()) - value
+    bias = float(np.nanmean(drawn)) - value
     return [max(lo - bias, 0.), hi - bias]
 
 def score_intervals(
@@ -495,7 +504,7 @@ def evaluate(
     alarms = choose_alarms(predictions, split)
     score = partial(weighted_scores, y, p, task=task, alarms=alarms)
     values = {name: _plain(v[0]) for name, v in score(_once(len(y))).items()}
-    drawn = bootstrap_scores(score, group, n_boot, seed)
+    drawn = bootstrap_scores(score, group, n_boot, seed) if n_boot else {}
     intervals = score_intervals(values, drawn)
     return {
         "split": split,
@@ -514,9 +523,12 @@ def evaluate(
         "seed": seed}
 
 # %% ../nbs/22_evaluation.ipynb #5cd4fe35
-def _ends(metrics, name):
-    "The interval of a score; NaN where there is none."
-    return metrics["intervals"].get(name) or (np.nan, np.nan)
+def interval_of(
+    metrics: dict,  # from evaluate
+    name: str,  # of a score, such as mel.recall
+) -> list:  # lo, hi; NaN where there is none
+    "The interval of a score."
+    return metrics["intervals"].get(name) or [np.nan, np.nan]
 
 def score_table(
     metrics: dict,  # from evaluate
@@ -526,8 +538,19 @@ def score_table(
     rows = {}
     for name, value in metrics.items():
         if name not in beside and (value is None or isinstance(value, float)):
-            rows[name] = [value, *_ends(metrics, name)]
+            rows[name] = [value, *interval_of(metrics, name)]
     return pd.DataFrame(rows, index=["value", "lo", "hi"], dtype=float).T.rename_axis("score")
+
+# %% ../nbs/22_evaluation.ipynb #02e23b72
+def interval_text(
+    value: float,
+    lo: float,  # NaN: there is no interval
+    hi: float,
+    digits: int = 3,
+) -> str:  # such as "0.612 [0.560, 0.664]"
+    "A value and its interval in words."
+    text = f"{value:.{digits}f}"
+    return text if np.isnan(lo) else f"{text} [{lo:.{digits}f}, {hi:.{digits}f}]"
 
 # %% ../nbs/22_evaluation.ipynb #c9239645
 def _check_same_classes(a, b):
@@ -561,7 +584,7 @@ def paired_difference(
     b: pd.DataFrame,  # predictions for the same lesions, not necessarily the same images of them
     score: str = "balanced_accuracy",  # a score as evaluate names them; of a class "mel.recall"
     split: str = "test",
-    n_boot: int = 1000,  # resamples of lesions (or patients)
+    n_boot: int = 1000,  # resamples of lesions (or patients); 0: no interval
     seed: int = 0,
 ) -> dict:  # score, a, b, difference (a minus b), lo and hi of its 95 % interval, n_lesions, n_boot
     "A score of two predictions tables and their difference, with a paired bootstrap of lesions."
@@ -581,7 +604,7 @@ def paired_difference(
     group = np.r_[group_a, group_b]
     value = {k: float(v[0]) for k, v in both(_once(len(group))).items()}
     drawn = bootstrap_scores(both, group, n_boot, seed)
-    lo, hi = np.nanquantile(drawn["a"] - drawn["b"], [.025, .975]).tolist()
+    lo, hi = interval_ends(drawn["a"] - drawn["b"]).tolist()
     return {"score": score, **value, "difference": value["a"] - value["b"], "lo": lo, "hi": hi,
             f"n_{noun}": group_a.nunique(), "n_boot": n_boot}
 
@@ -617,7 +640,7 @@ def _aligned(table, first, number):
     if len(missing) or len(own) != len(first):
         found = f"{len(own)} rows in table {number}, {len(missing)} of the first not among them"
         _refuse(found, f"the {len(first)} rows of the first table",
-                "Average predictions of the same pictures, parts and folds.")
+                "Join predictions of the same pictures, parts and folds.")
     own = own.loc[keys]
     if (own.dx.to_numpy() != first.dx.to_numpy()).any():
         _refuse(f"other classes in table {number}", "one dx per image", "Correct dx.")
@@ -633,51 +656,6 @@ def align_predictions(
     first = check_predictions(tables[0])
     members = [_aligned(table, first, k + 1) for k, table in enumerate(tables)]
     return first, np.stack(members)
-
-# %% ../nbs/22_evaluation.ipynb #5fa5e4c1
-def average_predictions(
-    tables: list,  # predictions of two models or more, about the same rows
-    weights=None,  # one a table, not negative; None: all alike
-) -> pd.DataFrame:  # the rows of the first, with weighted means of the probabilities
-    "The mean answer of several models; a `DataError` where their rows differ."
-    if weights is None:
-        weights = np.ones(len(tables))
-    weights = np.asarray(weights, float)
-    if not len(tables) or weights.shape != (len(tables),) or not weights.sum() > 0:
-        _refuse(f"{len(tables)} tables and the weights {weights.tolist()}",
-                "a weight for each of one table or more, in sum above 0", "Correct the weights.")
-    if weights.min() < 0:
-        _refuse(f"the weight {weights.min():g}", "weights of 0 or more", "Correct the weights.")
-    first, members = align_predictions(tables)
-    mean = np.average(members, axis=0, weights=weights)
-    columns = dict(zip(task_of(first).p_columns, mean.T))
-    return with_task(first.assign(**columns), task_of(first))
-
-# %% ../nbs/22_evaluation.ipynb #1861b96a
-def _mixtures(members, steps):
-    "All ways to give whole steps to some members."
-    if members == 1:
-        return [(steps,)]
-    return [(k, *rest) for k in range(steps + 1) for rest in _mixtures(members - 1, steps - k)]
-
-def choose_shares(
-    tables: list,  # predictions of several models, about the same rows, with the split valid
-    steps: int = 5,  # shares are multiples of one in so many
-    score: str | None = None,  # as evaluate names it; None: the one that the task is judged by
-) -> tuple:  # a share for each table, in sum 1; of equals the most even one
-    "The mixture of models that is best on the validation part."
-    valid = [_rows_of_split(table, "valid") for table in tables]
-    score = score or task_of(tables[0]).metric
-    found = {}
-    for mixture in _mixtures(len(tables), steps):
-        mean = average_predictions(valid, mixture)
-        found[mixture] = float(_one_score(mean, score, "valid")(_once(len(mean)))[0])
-
-    def quality(mixture):
-        return round(found[mixture], 12), -max(mixture)
-
-    best = max(found, key=quality)
-    return tuple(share / steps for share in best)
 
 # %% ../nbs/22_evaluation.ipynb #2dd9bb88
 SUBMISSION_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
@@ -747,7 +725,7 @@ def compare_published(
     unknown = [n for n in names if n not in flat]
     if unknown:
         raise ValueError(f"no score {', '.join(unknown)}; there are {', '.join(flat)}")
-    ends = [_ends(metrics, n) for n in names]
+    ends = [interval_of(metrics, n) for n in names]
     table = pd.DataFrame(dict(published=[published[n] for n in names],
                               ours=[flat[n] for n in names]), dtype=float)
     table.index = pd.Index(names, name="score")

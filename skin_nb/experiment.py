@@ -49,6 +49,7 @@ def load_data(
         table = as_melanoma(table)
     table.attrs["dataset"] = "sample" if is_sample else Path(folder).resolve().name
     table.attrs["is_sample"] = is_sample
+    table.attrs["folder"] = os.path.realpath(folder)
     return table
 
 def _folder_to_read(data):
@@ -291,6 +292,7 @@ def run_recipes(
 ) -> list:  # of Trial, one a recipe
     "Train and score the recipes of a notebook, and save all that comes out."
     _check_asked(seed, folds)
+    _require_outside(out, table)
     if table.attrs.get("is_sample"):
         print(SAMPLE_NOTE)
     trials = [run_trial(recipe, split, table, out, profile, weights, folds, seed)
@@ -299,6 +301,13 @@ def run_recipes(
     return trials
 
 # %% ../nbs/24a_experiments.ipynb #a8e38f6f
+def _require_outside(out, table):
+    "A `DataError` for results among the pictures: figures would be read as some of them."
+    folder = table.attrs.get("folder")
+    if folder and Path(os.path.realpath(out)).is_relative_to(folder):
+        raise DataError(Problem("out", None, f"{out}, inside the data folder {folder}",
+                                "a folder outside", "Choose another out."))
+
 def _check_asked(seed, folds):
     "A `DataError` for a seed or folds that won't do."
     is_number = isinstance(seed, int) and not isinstance(seed, bool)

@@ -8,7 +8,7 @@ __all__ = ['EXPORT_OPTIONS', 'MOST_COMPARED', 'export_parser', 'export_command',
 # %% ../nbs/27a_export_command.ipynb #e3b3b733
 import argparse
 from functools import partial
-from .arguments import absolute_path, require_between, require_known
+from .arguments import absolute_path, empty_folder, require_between, require_known
 from .commands import add_options, open_data
 from .core import DataError, printable
 from .evaluate_command import NO_DIAGNOSIS, quiet_import
@@ -76,14 +76,17 @@ def _read_some(data):
 def _export_asked(arguments):
     require_between("--pictures", arguments.pictures, 1, MOST_COMPARED)
     require_between("--seed", arguments.seed, 0)
-    out = absolute_path("--out", arguments.out)
+    out = empty_folder("--out", arguments.out)
     with quiet_import():
-        from skin_nb.exporting import draw_probe, export_model, load_served, require_new_folder
+        from skin_nb.exporting import draw_probe, export_model, load_served
+        from skin_nb.model_files import read_model_info
     formats = parse_formats(arguments.to)
-    require_new_folder(out)
+    model = absolute_path("--model", arguments.model)
     with notes_for_people():
-        served = load_served(absolute_path("--model", arguments.model))
-        probe = draw_probe(served, _read_some(arguments.data), arguments.pictures, arguments.seed)
+        read_model_info(model)  # what won't do is found before what takes long
+        pictures = _read_some(arguments.data)
+        served = load_served(model)
+        probe = draw_probe(served, pictures, arguments.pictures, arguments.seed)
     table = export_model(served, out, formats, probe)
     _print_export(table, probe, arguments.data, out)
     return int((table.note != "").any())

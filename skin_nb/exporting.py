@@ -5,13 +5,11 @@
 # %% auto #0
 __all__ = ['EXPORT_FORMATS', 'TOGETHER', 'PASSES', 'ABOUT', 'Served', 'read_calibration', 'load_served', 'Probe', 'draw_probe',
            'Format', 'compare_answers', 'try_format', 'describe_encoder', 'describe_served', 'example_code',
-           'format_rows', 'describe_columns', 'export_readme', 'require_new_folder', 'export_model']
+           'format_rows', 'describe_columns', 'export_readme', 'export_model']
 
 # %% ../nbs/27_export.ipynb #374f13c6
 import contextlib
-import json
 import logging
-import os
 import shutil
 import time
 import warnings
@@ -23,7 +21,7 @@ from typing import Callable
 import numpy as np
 import pandas as pd
 import skin_nb
-from .arguments import refuse_argument
+from .arguments import empty_folder, refuse_argument
 from .core import DataError, Problem, first_line, printable, replacing, write_json
 from .evaluate_command import NO_DIAGNOSIS, quiet_import
 from .model_files import compare_seen, read_certainty, read_seen
@@ -228,6 +226,7 @@ _LITE_LINES = ("from ai_edge_litert.interpreter import Interpreter",
 def _lite(file, write, tolerance):
     return Format(file, write, _start_litert, tolerance, ("ai_edge_litert",), "export", _LITE_LINES)
 
+# %% ../nbs/27_export.ipynb #5c7c294c
 EXPORT_FORMATS = {
     "keras": Format(
         "model.keras", _copy_file, _start_keras, 1e-5, (), "",
@@ -307,6 +306,7 @@ def _judge(format, row):
         return ""
     return f"differs by more than {format.tolerance:g}: look before you use it"
 
+# %% ../nbs/27_export.ipynb #814d2603
 @contextlib.contextmanager
 def _in_silence():
     "Converters talk to the error stream, to logs and in warnings; errors stay errors."
@@ -400,6 +400,7 @@ def _picture_lines(name):
             'picture = picture.resize((about["side"],) * 2, Image.Resampling.BILINEAR)',
             f'inputs = {{"{name}": np.asarray(picture)[None]}}']
 
+# %% ../nbs/27_export.ipynb #ae45eb43
 def _metadata_line(served):
     if len(served.inputs) == 1:
         return []
@@ -441,6 +442,7 @@ def describe_columns(
     return (f"Difference: of a probability to that of Keras, over {pictures:,} pictures. Speed: "
             f"pictures a second, alone and {TOGETHER} together, on {available_cores()} core(s).")
 
+# %% ../nbs/27_export.ipynb #3ca335e9
 def _markdown(table):
     lines = [table.columns, ["---"] * table.shape[1], *table.to_numpy()]
     return ["| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |"
@@ -492,14 +494,6 @@ def _by_program(names):
     return list(groups.values())
 
 # %% ../nbs/27_export.ipynb #d6cd6c3a
-def require_new_folder(
-    folder: Path,
-):
-    "A `DataError` for a place where something is already."
-    if os.path.lexists(folder) and (not folder.is_dir() or os.listdir(folder)):
-        refuse_argument("--out", f"{folder}, where something is already",
-                        "a new folder, or an empty one", "Choose another name.")
-
 def _require_written(table):
     "A `DataError` where not one format could be written."
     if not (table.file != "").any():
@@ -514,8 +508,7 @@ def export_model(
     probe: Probe,
 ) -> pd.DataFrame:  # a row a format, as try_format gives it
     "Write a model in several formats, with what goes beside it, whole or not at all."
-    folder = Path(folder)
-    require_new_folder(folder)
+    folder = empty_folder("--out", str(folder))
     with replacing(folder) as tmp:
         tmp.mkdir()
         rows = [try_format(name, served, probe, tmp) for name in tracked(formats, "exporting")]

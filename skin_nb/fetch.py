@@ -775,7 +775,7 @@ def _check_kaggle():
         raise _failure(token, "no credentials", expected, fix)
 
 def _kaggle_token():
-    folder = os.environ.get("KAGGLE_CONFIG_DIR", Path.home() / ".kaggle")
+    folder = os.environ.get("KAGGLE_CONFIG_DIR") or os.path.expanduser("~/.kaggle")
     return Path(folder) / "kaggle.json"
 
 # %% ../nbs/10a_fetch.ipynb #5f046e84

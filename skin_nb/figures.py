@@ -16,7 +16,7 @@ import pandas as pd
 from .core import DataError, Problem, axes, replacing
 from .evaluation import (
     bootstrap_scores, bootstrap_weights, calibration_error, confidence_bins, disease_score,
-    diseases, evaluate, melanoma_class, split_arrays)
+    diseases, evaluate, interval_ends, melanoma_class, split_arrays)
 from .tasks import COLOURS, Task, task_of
 
 # %% ../nbs/22a_evaluation_figures.ipynb #9301b176
@@ -113,10 +113,6 @@ def _pr_points(positive, score, weights=None):
     return np.append(0, found / found[-1]), np.append(1, found / (found + alarms))
 
 # %% ../nbs/22a_evaluation_figures.ipynb #be98e985
-def _ends(drawn):
-    "Both ends of 95 % of the resamples, which lie along the first axis; NaN is left out."
-    return np.nanquantile(drawn, [.025, .975], axis=0)
-
 def _resampled_curves(points, positive, score, group):
     "The curves of 200 resamples that have both sides, on a common grid."
     grid = np.linspace(0, 1, 101)
@@ -130,7 +126,7 @@ def _resampled_curves(points, positive, score, group):
 def _draw_band(ax, points, positive, score, group, color):
     "Where 95 % of the resampled curves run."
     grid, curves = _resampled_curves(points, positive, score, group)
-    ax.fill_between(grid, *_ends(curves), color=color, alpha=.15, lw=0)
+    ax.fill_between(grid, *interval_ends(curves), color=color, alpha=.15, lw=0)
 
 def _area_label(name, area, ends):
     "A class with its area, and the interval where there is one."
@@ -247,6 +243,9 @@ def _known_recalls(metrics):
     return {c: row["recall"] for c, row in metrics["per_class"].items() if row["support"]}
 
 def _recall_title(order, recall):
+    "Which class is found best, which worst; of a single one how much is found."
+    if len(order) == 1:
+        return f"{order[0]}: {_percent(recall[order[0]])} are found"
     best = f"{order[-1]} is found best ({_percent(recall[order[-1]])})"
     worst = f"{order[0]} is found worst ({_percent(recall[order[0]])})"
     return f"{best}, {worst}"
@@ -294,12 +293,11 @@ def reliability_bins(
     members = confidence_bins(confidence, bins)
     images = members.sum(1)
     filled = images > 0
-    table = pd.DataFrame(dict(confidence=members @ confidence, right=members @ right, images=images,
-                              lo=np.nan, hi=np.nan))
-    if n_boot:
-        score = partial(_share_by_bin, members=members, right=right)
-        drawn = bootstrap_scores(score, group, n_boot, seed)["right"]
-        table.loc[filled, ["lo", "hi"]] = _ends(drawn[:, filled]).T
+    table = pd.DataFrame(dict(confidence=members @ confidence, right=members @ right,
+                              images=images))
+    score = partial(_share_by_bin, members=members, right=right)
+    drawn = bootstrap_scores(score, group, n_boot, seed)["right"]
+    table[["lo", "hi"]] = interval_ends(drawn).T
     table["confidence"] /= images
     table["right"] /= images
     return table[filled].astype(dict(images=int))
@@ -379,10 +377,13 @@ def _check_disease(task, disease):
 
 def _useful_title(thresholds, model, everybody):
     "Where the model is better than both policies that need none."
-    useful = thresholds[model > np.maximum(everybody, 0) + 1e-9]
-    if not len(useful):
+    at, = np.nonzero(model > np.maximum(everybody, 0) + 1e-9)
+    if not len(at):
         return "Never better than acting on everybody or nobody"
-    ends = f"from {_percent(useful[0])} to {_percent(useful[-1])}"
+    span = at[-1] - at[0] + 1
+    ends = f"from {_percent(thresholds[at[0]])} to {_percent(thresholds[at[-1]])}"
+    if len(at) < span:
+        ends = f"at {len(at)} of {span} thresholds {ends}"
     return f"Better than acting on everybody or nobody {ends}"
 
 # %% ../nbs/22a_evaluation_figures.ipynb #d50b3dc9
@@ -399,7 +400,7 @@ def _benefit_band(sick, score, t, group):
     def resampled(weights):
         return dict(model=net_benefit(sick, score, t, weights).T)
     drawn = bootstrap_scores(resampled, group, 500)["model"]
-    return _ends(drawn)
+    return interval_ends(drawn)
 
 # %% ../nbs/22a_evaluation_figures.ipynb #3767bf1f
 def plot_decision(

@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .core import DataError
-from .folders import look_through, picture_name
+from .core import DataError, Problem
+from .folders import files_below, look_through, picture_name
 from .own_data import USUAL_CLASSES
-from .predictions import prediction_columns, predictions_table
+from .pictures import PICTURE_ENDINGS, UNREADABLE_ENDINGS
+from .predictions import predictions_table
+from .readers import DOWNSAMPLED
 from .tables import (
     KNOWN_NAMES, LINE, class_name, column_named, complain, read_table, read_text, refuse, separator)
 from .tasks import MELANOMA, Task, as_melanoma, task_of, with_task
@@ -94,7 +96,19 @@ def _bad_numbers(file, cells, column, bad):
                     f"{column} = {{cell}}", "a number", "Correct the cell.")
 
 def _plain_column(column):
-    return column.str.replace(",", ".").str.replace("%", "").str.strip()
+    return column.str.strip().str.removesuffix("%").str.replace(",", ".")
+
+def _are_hundredths(file, cells, columns):
+    "Whether numbers have a per cent sign; a `DataError` where only some of them do."
+    signs = cells[columns].apply(_has_sign)
+    without = cells[LINE][~signs.all(axis=1)]
+    if signs.any(axis=None) and len(without):
+        refuse(file, int(without.iloc[0]), "a number without the per cent sign that others have",
+               "a sign in every cell, or in none", "Write all numbers alike.")
+    return not len(without)
+
+def _has_sign(column):
+    return column.str.strip().str.endswith("%")
 
 # %% ../nbs/14a_foreign_predictions.ipynb #0dd68b4e
 def _sums_to(values, whole):
@@ -138,14 +152,6 @@ def _check_scale(file, values, scale):
                "Leave out --scale, or say what they are.")
 
 # %% ../nbs/14a_foreign_predictions.ipynb #c41f2d42
-def _softmax(values):
-    raised = np.exp(values - values.max(1, keepdims=True))
-    return raised / raised.sum(1, keepdims=True)
-
-def _with_rest(values):
-    "Two columns of one: that of the others first."
-    return np.hstack([1 - values, values]) if values.shape[1] == 1 else values
-
 def to_probabilities(
     file: str | Path,  # for the error
     values: np.ndarray,  # (n, K) numbers; K = 1: of the positive class
@@ -162,10 +168,16 @@ def to_probabilities(
     p = _with_rest(values / 100 if scale == "percent" else values)
     return _summing_to_one(file, p), scale
 
+# %% ../nbs/14a_foreign_predictions.ipynb #039a7dc6
 def _from_logits(values):
     "Softmax, of a single column the sigmoid with what is left."
+    from scipy.special import softmax
     alone = values.shape[1] == 1
-    return _softmax(np.hstack([0 * values, values]) if alone else values)
+    return softmax(np.hstack([0 * values, values]) if alone else values, axis=1)
+
+def _with_rest(values):
+    "Two columns of one: that of the others first."
+    return np.hstack([1 - values, values]) if values.shape[1] == 1 else values
 
 def _summing_to_one(file, p):
     "Scores over their sums."
@@ -175,20 +187,27 @@ def _summing_to_one(file, p):
     return p / total
 
 # %% ../nbs/14a_foreign_predictions.ipynb #2a799e8e
-_ENDING = re.compile(r"\.(jpe?g|png|bmp|tiff?|webp|dcm)$", re.I)
+_ENDINGS = (*PICTURE_ENDINGS, *UNREADABLE_ENDINGS)
+_ENDING = re.compile(f"({'|'.join(map(re.escape, _ENDINGS))})$", re.I)
+
+def _other_names(image):
+    "What a picture may be called too: without folders, and as ISIC 2019 shortens names."
+    bare = picture_name(image).lower()
+    return {bare, bare.removesuffix(DOWNSAMPLED)}
 
 class PictureNames:
     "The pictures of a data set, found by what other people call them."
     def __init__(self,
                  ids,  # image ids of the data set
                  ):
-        self.known = {}
+        own = {str(image).lower(): str(image) for image in ids}
+        self.known = dict(own)
         several = set()
-        for image in map(str, ids):
-            for name in {image.lower(), picture_name(image).lower()}:
+        for image in own.values():
+            for name in _other_names(image) - own.keys():
                 if self.known.setdefault(name, image) != image:
                     several.add(name)
-        for name in several - {str(i).lower() for i in ids}:
+        for name in several:
             del self.known[name]  # a bare name that two folders have
 
     def find(self,
@@ -198,8 +217,9 @@ class PictureNames:
         parts = re.split(r"[/\\]", _ENDING.sub("", cell.strip()).lower())
         for at in range(len(parts)):
             name = "/".join(parts[at:])
-            if name in self.known:
-                return self.known[name]
+            found = self.known.get(name) or self.known.get(name.removesuffix(DOWNSAMPLED))
+            if found:
+                return found
         return None
 
 # %% ../nbs/14a_foreign_predictions.ipynb #3a000628
@@ -260,6 +280,7 @@ class _Source:
         "The columns beside that of the pictures."
         return list(self.cells.columns.drop([LINE, self.images]))
 
+# %% ../nbs/14a_foreign_predictions.ipynb #ddbe45d0
 def _asks_melanoma(task):
     return set(task.classes) == set(MELANOMA.classes)
 
@@ -279,6 +300,7 @@ def _onto_task(source, p, classes):
         return np.hstack([rest, 1 - rest]), "Of the classes melanoma is judged alone."
     return _without_strangers(source, by_class)
 
+# %% ../nbs/14a_foreign_predictions.ipynb #5aba9485
 def _without_strangers(source, by_class):
     "Probabilities of the task's classes; those of others are taken out."
     task = source.task
@@ -299,6 +321,20 @@ def _refuse_strangers(source, total, names):
                "some probability for a class of the data", "Remove the row, or add the class.")
 
 # %% ../nbs/14a_foreign_predictions.ipynb #1f5bf7a8
+def _refuse_odd_rows(source, values):
+    "A `DataError` for the few rows that are no shares of a whole where all the others are."
+    total = values.sum(1)
+    whole = 100 if np.median(total) > 50 else 1
+    odd = (np.abs(total - whole) > ROUNDED * whole) | (values < 0).any(1)
+    if odd.mean() > .1:  # then they are something else
+        return
+    said = [f"numbers from {row.min():g} that sum to {row.sum():.4g}" for row in values]
+    problems = complain(source.file, source.cells.assign(said=said), odd, "{said}",
+                        f"numbers from 0 that sum to {whole}, as in the other rows",
+                        "Correct the row.")
+    if problems:
+        raise DataError(*problems)
+
 def _is_hard(p):
     return bool(np.isin(p, (0, 1)).all())
 
@@ -314,25 +350,33 @@ _SCALED = dict(
     logits="The numbers are said to be logits: softmax (or sigmoid) was applied.",
     independent="Each class was scored by itself: scores are divided by their sum.")
 
+def _read_numbers(source, columns):
+    "Columns as probabilities (n, K), of one column (n, 2), and what was done to them."
+    values = _numbers(source.file, source.cells, columns)
+    scale = source.scale
+    note = ""
+    if _are_hundredths(source.file, source.cells, columns):
+        values = values / 100
+        scale = None if scale == "percent" else scale
+        note = _SCALED["percent"]
+    if scale is None and len(columns) > 1:
+        _refuse_odd_rows(source, values)
+    p, scale = to_probabilities(source.file, values, scale)
+    return p, (note, _scale_note(scale, values))
+
 def _read_wide(source, found):
     "A column a class."
     _check_complete(source, found)
-    values = _numbers(source.file, source.cells, list(found.values()))
-    p, scale = to_probabilities(source.file, values, source.scale)
+    p, notes = _read_numbers(source, list(found.values()))
     form = "one-hot" if _is_hard(p) else "wide"
     p, note = _onto_task(source, p, list(found))
-    return p, source.task, form, (_scale_note(scale, values), note)
+    return p, source.task, form, (*notes, note)
 
 # %% ../nbs/14a_foreign_predictions.ipynb #db68d116
 MELANOMA_COLUMNS = ("mel", "melanoma", "target")
+
 POSITIVE_COLUMNS = ("target", "score", "probability", "prob", "prediction", "pred", "p", "y_pred",
                     "malignant", "positive")  # in small letters
-
-def _is_number(cell):
-    return bool(re.fullmatch(r"-?\d*[.,]?\d+(e-?\d+)?\s*%?", cell.strip(), re.I))
-
-def _numeric(source, columns):
-    return [c for c in columns if source.cells[c].head(50).map(_is_number).all()]
 
 def _single_column(source):
     "The one column of answers and the task that it is about; None without one."
@@ -347,22 +391,22 @@ def _single_column(source):
         return positive[0], source.task
     return None
 
+def _numeric(source, columns):
+    "The columns that begin with numbers."
+    some = source.cells[columns].head(50).apply(_plain_column)
+    are_numbers = some.apply(pd.to_numeric, errors="coerce").notna().all()
+    return [c for c in columns if are_numbers[c]]
+
+# %% ../nbs/14a_foreign_predictions.ipynb #6ba9db81
 def _read_single(source, column, task):
     "One column, of the second of two classes."
-    values = _numbers(source.file, source.cells, [column])
-    p, scale = to_probabilities(source.file, values, source.scale)
-    form = "single, yes or no" if _is_hard(values) else "single"
+    p, notes = _read_numbers(source, [column])
+    form = "single, yes or no" if _is_hard(p) else "single"
     about = f"{column} is read as the probability of {task.classes[1]}, against the rest."
-    return p, task, form, (_scale_note(scale, values), about)
+    return p, task, form, (*notes, about)
 
 # %% ../nbs/14a_foreign_predictions.ipynb #96b7ffaa
 _TRUTH = ("dx", "true", "truth", "y_true", "ground_truth", "true_label")  # never an answer
-
-def _is_class_column(source, column):
-    "Whether the cells of a column are names of classes."
-    words = source.cells[column].unique()
-    known = [class_called(w, source.task) for w in words[:50]]
-    return None not in known
 
 def _answer_column(source):
     "The column with predicted classes; None without one, a `DataError` where two could be it."
@@ -374,6 +418,13 @@ def _answer_column(source):
                "one column of predicted classes", "Call it predicted, or remove the others.")
     return next(iter(said or named), None)
 
+def _is_class_column(source, column):
+    "Whether the cells of a column are names of classes."
+    words = source.cells[column].unique()
+    known = [class_called(w, source.task) for w in words[:50]]
+    return None not in known
+
+# %% ../nbs/14a_foreign_predictions.ipynb #ae4ae5ac
 def _read_labels(source, column):
     "The name of a class in each row."
     called = [class_called(w, source.task) for w in source.cells[column]]
@@ -405,8 +456,9 @@ def _widen(source, named, number):
                         "name": [class_called(w, source.task) for w in cells[named]]})
     _refuse_twice(source, key)
     values = key.assign(cell=cells[number]).pivot(index="image", columns="name", values="cell")
+    _refuse_gaps(source, values)
     first = cells.groupby(source.images)[LINE].first()
-    wide = values.fillna("0").rename_axis(columns=None)
+    wide = values.rename_axis(columns=None)
     return wide.assign(**{LINE: first[wide.index]}).reset_index(names=source.images)
 
 def _refuse_twice(source, key):
@@ -417,35 +469,27 @@ def _refuse_twice(source, key):
     if problems:
         raise DataError(*problems)
 
+def _refuse_gaps(source, values):
+    "A `DataError` where a picture has no row for a class of the others."
+    gaps = values.isna()
+    rows = gaps[gaps.any(axis=1)]
+    if len(rows):
+        first = rows.iloc[0]
+        classes = ", ".join(first.index[first])
+        raise DataError(Problem(source.file, first.name, f"no row for {classes}",
+                                "a row for each picture and class", "Add what the model said.",
+                                len(rows)))
+
 # %% ../nbs/14a_foreign_predictions.ipynb #10806f62
-def _tidy(file):
-    "The cells of a table without the index that pandas writes, and what was left out."
-    cells, problems = read_table(file)
-    if problems:
-        raise DataError(*problems)
-    numbers = [str(i) for i in range(len(cells))]
-    index = [c for c in cells if c in ("", "Unnamed: 0", "index") and list(cells[c]) == numbers]
-    notes = ("A column that only counts the rows is left out.",) if index else ()
-    return cells.drop(columns=index), notes
-
-def _tested(cells):
-    "The rows of the test part, where a column says so, and what was left out."
-    column = column_named(cells.columns, "split")
-    part = cells[column].str.lower() == "test" if column else pd.Series(True, cells.index)
-    if not part.any() or part.all():
-        return cells, ()
-    left = f"Of {len(cells):,} rows the {part.sum():,} of the test part are judged ({column})."
-    return cells[part].reset_index(drop=True), (left,)
-
 def _read_form(source):
     "Probabilities, task, form and notes of a table, by the first form that it has."
     found = class_columns(source.file, source.others, source.task)
     if len(found) > 1:
         return source, _read_wide(source, found)
-    single = _single_column(source)
     long = _long_columns(source)
     if long:
         return _read_long(source, *long)
+    single = _single_column(source)
     if single:
         return source, _read_single(source, *single)
     answer = _answer_column(source)
@@ -465,16 +509,27 @@ def _refuse_form(source):
            "a column a class (p_mel, MEL), or image and target, or image, class and probability, "
            "or image and predicted", "Name the columns like this.")
 
-# %% ../nbs/14a_foreign_predictions.ipynb #938e5fcc
-def _claimed(source):
-    "What a table says that the truth is, row by row; empty where it doesn't say."
-    told = (*_TRUTH, "diagnosis", "label")
-    column = next((c for c in source.others if c.lower() in told), None)
-    is_told = column is not None and _is_class_column(source, column)
-    if not is_told or not class_columns(source.file, source.others, source.task):
-        return ""  # a label alone is the answer
-    return [class_called(w, source.task) for w in source.cells[column]]
+# %% ../nbs/14a_foreign_predictions.ipynb #3fc970ba
+def _tidy(file):
+    "The cells of a table without the index that pandas writes, and what was left out."
+    cells, problems = read_table(file)
+    if problems:
+        raise DataError(*problems)
+    numbers = [str(i) for i in range(len(cells))]
+    index = [c for c in cells if c in ("", "Unnamed: 0", "index") and list(cells[c]) == numbers]
+    notes = ("A column that only counts the rows is left out.",) if index else ()
+    return cells.drop(columns=index), notes
 
+def _tested(cells):
+    "The rows of the test part, where a column says so, and what was left out."
+    column = column_named(cells.columns, "split")
+    part = cells[column].str.lower() == "test" if column else pd.Series(True, cells.index)
+    if not part.any() or part.all():
+        return cells, ()
+    left = f"Of {len(cells):,} rows the {part.sum():,} of the test part are judged ({column})."
+    return cells[part].reset_index(drop=True), (left,)
+
+# %% ../nbs/14a_foreign_predictions.ipynb #938e5fcc
 def read_foreign(
     file: str | Path,  # CSV
     table: pd.DataFrame,  # the labels, with their task: image_id
@@ -498,6 +553,16 @@ def _as_answers(source, p, task, names):
     answers.insert(0, "image_id", [names.find(c) for c in cell])
     return with_task(answers.assign(cell=cell, claimed=_claimed(source)), task)
 
+# %% ../nbs/14a_foreign_predictions.ipynb #3c012550
+def _claimed(source):
+    "What a table says that the truth is, row by row; empty where it doesn't say."
+    told = (*_TRUTH, "diagnosis", "label")
+    column = next((c for c in source.others if c.lower() in told), None)
+    is_told = column is not None and _is_class_column(source, column)
+    if not is_told or not class_columns(source.file, source.others, source.task):
+        return ""  # a label alone is the answer
+    return [class_called(w, source.task) for w in source.cells[column]]
+
 # %% ../nbs/14a_foreign_predictions.ipynb #c6a66330
 @dataclass(frozen=True)
 class Coverage:
@@ -509,6 +574,7 @@ class Coverage:
     unlabelled: tuple  # cells that name no picture of the data
     unanswered: int  # labels without an answer
 
+# %% ../nbs/14a_foreign_predictions.ipynb #e1eca470
 def judge_foreign(
     foreign: Foreign,
     table: pd.DataFrame,  # the labels, with their task
@@ -531,28 +597,6 @@ def _count_rows(answers, labels):
                     int((counts > 1).sum()), lost, labels - len(counts))
 
 # %% ../nbs/14a_foreign_predictions.ipynb #a6f6a41e
-def _listed_ids(file, names):
-    "The cells of a file that name pictures: its lines, or its best column."
-    lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
-    if not lines:
-        refuse(file, None, "an empty file", "ids of pictures", "Put them there, one a line.")
-    if separator(lines[0]) not in lines[0]:
-        return lines if names.find(lines[0]) else lines[1:]
-    cells = _trained_rows(file)
-    return list(cells[picture_column(file, cells, names)])
-
-def _trained_rows(file):
-    "The rows of a table that are about training pictures: all, or those that say so."
-    cells, _ = _tidy(file)
-    column = column_named(cells.columns, "split")
-    if column is None:
-        return cells
-    kept = cells[cells[column].str.lower().isin(["train", "training"])]
-    if kept.empty:
-        refuse(file, None, f"no row with train in {column}", "some training pictures",
-               "Correct the column, or remove it.")
-    return kept
-
 def read_ids(
     path: str | Path,  # a CSV or text file, or a folder of pictures
     ids,  # image ids of the data
@@ -568,6 +612,43 @@ def read_ids(
 
 def _named_in(path, names):
     "What a file or a folder names."
-    if os.path.isdir(path):
-        return [p.place for p in look_through(path).pictures]
-    return _listed_ids(path, names)
+    if not os.path.isdir(path):
+        return _listed_ids(path, names)
+    contents = look_through(path)
+    closed = [problem for problem in contents.problems if os.path.isdir(problem.file)]
+    if closed:  # who knows which pictures are in there
+        raise DataError(*closed)
+    endings = tuple(UNREADABLE_ENDINGS)
+    unread = [file for file in files_below(path) if file.lower().endswith(endings)]
+    return [p.place for p in contents.pictures] + unread
+
+# %% ../nbs/14a_foreign_predictions.ipynb #9205a5df
+_AROUND_IDS = " \t\"',;[]"  # between the ids of a list, however somebody has written it
+
+def _listed_ids(file, names):
+    "The cells of a file that name pictures: its lines, or its best column."
+    lines = [line.strip(_AROUND_IDS) for line in read_text(file).splitlines()]
+    lines = [line for line in lines if line]
+    if len(lines) == 1 and names.find(lines[0]) is None:  # one behind the other
+        lines = re.split(f"[{re.escape(_AROUND_IDS)}]+", lines[0])
+    if not lines:
+        refuse(file, None, "an empty file", "ids of pictures", "Put them there, one a line.")
+    if separator(lines[0]) not in lines[0]:
+        return lines[1:] if column_named(_HEADINGS, lines[0]) else lines
+    cells = _trained_rows(file)
+    return list(cells[picture_column(file, cells, names)])
+
+_HEADINGS = ("image", "image_id", "image_name", "isic_id", "id", "picture", "file", "file_name",
+             "name", "path")  # over a list of pictures
+
+def _trained_rows(file):
+    "The rows of a table that are about training pictures: all, or those that say so."
+    cells, _ = _tidy(file)
+    column = column_named(cells.columns, "split")
+    if column is None:
+        return cells
+    kept = cells[cells[column].str.lower().isin(["train", "training"])]
+    if kept.empty:
+        refuse(file, None, f"no row with train in {column}", "some training pictures",
+               "Correct the column, or remove it.")
+    return kept

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PENALTIES', 'frozen_network', 'frozen_features', 'reduce_features', 'SoftTargets', 'HeadProblem', 'head_problem',
-           'head_loss', 'fit_head', 'head_probabilities', 'fit_split', 'refuse_new_rows']
+           'require_answers', 'head_loss', 'fit_head', 'head_probabilities', 'fit_split', 'refuse_new_rows']
 
 # %% ../nbs/21b_frozen_heads.ipynb #591331c7
 from dataclasses import dataclass, replace
@@ -46,6 +46,7 @@ def _pooled(network):
     average = keras.layers.GlobalAveragePooling2D()
     return keras.Model(network.input, average(network.output))
 
+# %% ../nbs/21b_frozen_heads.ipynb #a4bd9059
 def frozen_features(
     table: pd.DataFrame,  # image_id, path
     backbone: str,  # a key of BACKBONES
@@ -122,6 +123,7 @@ class HeadProblem:
         "That of a head."
         return self.x.shape[1] + 1, self.target.shape[1]
 
+# %% ../nbs/21b_frozen_heads.ipynb #21478939
 def head_problem(
     training_set: TrainingSet,
     loss: Loss = Loss(),
@@ -143,14 +145,22 @@ def head_problem(
     soft = _matched(soft, target.shape, training_set.x.dtype)
     return HeadProblem(training_set.x, y, weights, target, shift, loss, l2, soft)
 
+# %% ../nbs/21b_frozen_heads.ipynb #2cb0905d
 def _matched(soft, shape, dtype):
     "Soft targets of the features' precision; a `DataError` unless they are those of the rows."
     if soft is None:
         return None
+    require_answers(soft, shape)
+    return replace(soft, p=soft.p.astype(dtype))
+
+def require_answers(
+    soft: SoftTargets,
+    shape: tuple,  # (training rows, classes)
+):
+    "A `DataError` unless a teacher has spoken of all rows and classes."
     if soft.p.shape != shape:
         raise DataError(Problem("teacher", None, f"answers of shape {soft.p.shape}", str(shape),
                                 "Give one row per training row, one column per class."))
-    return replace(soft, p=soft.p.astype(dtype))
 
 def _refuse_smoothing(loss):
     if loss.label_smoothing:
@@ -174,22 +184,13 @@ def head_loss(
     pull = np.r_[w[:-1], np.zeros_like(w[-1:])] * problem.l2
     return float(mean + (pull * w).sum() / 2), slope + pull
 
+# %% ../nbs/21b_frozen_heads.ipynb #5236c904
 def _label_terms(logits, problem):
     "The loss that the labels make, and how it changes with the logits."
     from scipy.special import log_softmax
     log_p = log_softmax(logits + problem.shift, axis=1)
     mean = row_losses(log_p, problem.target, problem.loss).sum()
     return mean, _slope_by_logit(log_p, problem)
-
-def _soft_terms(logits, problem):
-    "The same for the teacher's answers: T² KL(teacher ‖ student), both at the temperature T."
-    from scipy.special import log_softmax, xlogy
-    p = problem.soft.p
-    t = problem.soft.temperature
-    log_p = log_softmax(logits / t, axis=1)
-    distance = (xlogy(p, p) - p * log_p).sum(1)
-    by_logit = (np.exp(log_p) - p) * (t * problem.weights)[:, None]
-    return t**2 * (problem.weights @ distance), by_logit
 
 def _slope_by_logit(log_p, problem):
     "How the loss changes with the logit of each row and class."
@@ -205,6 +206,17 @@ def _focal_slope(log_py, gamma):
         return np.full_like(log_py, -1)
     rest = np.maximum(1 - np.exp(log_py), 1e-7)  # not 0, whose power below 0 is infinite
     return gamma * np.exp(log_py) * rest ** (gamma - 1) * log_py - rest**gamma
+
+# %% ../nbs/21b_frozen_heads.ipynb #197c2024
+def _soft_terms(logits, problem):
+    "The same for the teacher's answers: T² KL(teacher ‖ student), both at the temperature T."
+    from scipy.special import log_softmax, xlogy
+    p = problem.soft.p
+    t = problem.soft.temperature
+    log_p = log_softmax(logits / t, axis=1)
+    distance = (xlogy(p, p) - p * log_p).sum(1)
+    by_logit = (np.exp(log_p) - p) * (t * problem.weights)[:, None]
+    return t**2 * (problem.weights @ distance), by_logit
 
 # %% ../nbs/21b_frozen_heads.ipynb #55e476a0
 def fit_head(
@@ -233,6 +245,7 @@ def fit_head(
         found = minimize(value_and_slope, start.ravel(), **search)
     return found.x.reshape(problem.shape).astype("float32")
 
+# %% ../nbs/21b_frozen_heads.ipynb #58bc89d1
 def head_probabilities(
     w: np.ndarray,  # (F + 1, C) from fit_head
     x: np.ndarray,  # (n, F)
@@ -271,12 +284,7 @@ def fit_split(
     predictions.attrs["l2"] = l2
     return predictions
 
-def refuse_new_rows():
-    "A `DataError` for a sampler that makes rows which a teacher hasn't seen."
-    raise DataError(Problem("teacher", None, "a sampler that makes rows of its own",
-                            "one that keeps the rows: the teacher has seen no others",
-                            "Choose weights or logit adjustment."))
-
+# %% ../nbs/21b_frozen_heads.ipynb #df9c8871
 def _fit_heads(fit, penalties):
     "A head for each penalty, each starting from the one before."
     heads = {}
@@ -295,3 +303,9 @@ def _choose_head(heads, x, y):
 
     best = max(heads, key=score)
     return best, heads[best]
+
+def refuse_new_rows():
+    "A `DataError` for a sampler that makes rows which a teacher hasn't seen."
+    raise DataError(Problem("teacher", None, "a sampler that makes rows of its own",
+                            "one that keeps the rows: the teacher has seen no others",
+                            "Choose weights or logit adjustment."))

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from .balancing import STRATEGIES
 from .core import DataError, Problem, axes
-from .evaluation import bootstrap_scores, confusion_scores, weighted_confusion
+from .evaluation import bootstrap_scores, confusion_scores, interval_ends, weighted_confusion
 from .heads import fit_split, reduce_features
 from .preparation import split_by_lesion
 from .tasks import COLOURS, task_of, with_task
@@ -225,7 +225,7 @@ def _size(rows):
 
 def _interval(scores):
     "Value, lo and hi for each column: first row, and quantiles of the others."
-    lo, hi = scores.iloc[1:].quantile([.025, .975]).to_numpy()
+    lo, hi = interval_ends(scores.iloc[1:])
     return pd.DataFrame(dict(value=scores.iloc[0], lo=lo, hi=hi))
 
 def _difference(a, b):

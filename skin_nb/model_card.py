@@ -18,7 +18,7 @@ from .beside import (
     span_text, subgroup_table)
 from .core import (
     SAMPLE_NOTE, DataError, content_key, first_line, page_text, printable, read_json, replacing)
-from .evaluation import score_table
+from .evaluation import interval_of, score_table
 from .experiment import load_data, load_melanoma
 from .model_files import read_certainty, read_model_info, read_seen
 from .predictions import read_predictions
@@ -258,6 +258,7 @@ def published_text(
     return (f"Published of this recipe ({figures['source']}; split by "
             f"{figures.get('split', 'image')}): {', '.join(scores)}.")
 
+# %% ../nbs/28a_model_card.ipynb #3afc623d
 def trial_scores(
     trial: TrialFiles,
 ) -> pd.DataFrame:  # score, value (95 % interval), constant answer, chance; published
@@ -282,7 +283,7 @@ def _metric_text(metrics, name):
     value = metrics.get(name)
     if value is None:
         return NOT_MEASURED
-    lo, hi = metrics["intervals"].get(name) or (None, None)
+    lo, hi = interval_of(metrics, name)
     return span_text(dict(value=value, lo=lo, hi=hi))
 
 CERTAINTY = dict(temperature="temperature, from the validation part",
@@ -300,6 +301,7 @@ def calibration_rows(
         rows[label] = _cell_text(certainty.get(name, NOT_MEASURED))
     return pd.DataFrame(rows.items(), columns=["what", "value"])
 
+# %% ../nbs/28a_model_card.ipynb #d7b2f097
 def alarm_rows(
     trial: TrialFiles,
 ) -> pd.DataFrame:  # empty where the classes have no disease
@@ -375,6 +377,7 @@ def _limits_of_data(trial):
         yield (f"{missing:,} of {trial.metrics['n_boot']:,} resamples lack a class: the "
                "intervals are rough.")
 
+# %% ../nbs/28a_model_card.ipynb #9c277507
 def _limits_of_training(trial):
     "What the training says against them."
     rows = trial.rows

@@ -80,6 +80,7 @@ def open_model_file(
         what = f"{type(error).__name__}: {error}".splitlines()[0][:160]
         raise unusable_model(path, f"not a saved model ({what})") from None
 
+# %% ../nbs/20d_model_files.ipynb #b829d0f0
 def _check_members(path, archive):
     "Raise a `DataError` for an archive that is no saved model, or too large a one."
     names = archive.namelist()
@@ -136,6 +137,7 @@ def read_model_info(
             "Use the file as the run wrote it; its answers can't be trusted otherwise.")
     return dict(info, sealed="seal" in info)
 
+# %% ../nbs/20d_model_files.ipynb #db41cfc6
 def _up_to_date(info):
     "Files of version 0.1.0 have classes in place of a task, and another place for averaging."
     if "task" not in info:
@@ -180,6 +182,7 @@ def picture_digests(
     with ThreadPoolExecutor(2) as pool:  # hashing gives up Python's lock
         return list(pool.map(digest, rows))
 
+# %% ../nbs/20d_model_files.ipynb #7f70be6b
 def list_seen(
     table: pd.DataFrame,  # with its task
     images: np.ndarray,  # (N, size, size, 3) uint8, row i for row i of the table

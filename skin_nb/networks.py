@@ -13,7 +13,7 @@ from .core import axes
 from .graph import dropout_rates, image_nodes, list_cuts, macs
 from .prefix import find_cut
 from .recipe import Recipe
-from .tasks import HAM10000, Task
+from .tasks import COLOURS, HAM10000, Task
 from .training import build_model, set_trainable
 
 # %% ../nbs/24b_networks.ipynb #b33b5ead
@@ -105,8 +105,8 @@ def network_card(
     return NetworkCard(recipe, block_table(model, backbone), stages, list_cuts(model))
 
 # %% ../nbs/24b_networks.ipynb #5be3b703
-_POSSIBLE = "#56B4E9"
-_STAGES = ("#D55E00", "#009E73", "#CC79A7")
+_POSSIBLE = COLOURS[1]
+_STAGES = (COLOURS[4], COLOURS[2], COLOURS[3])
 
 def _depth_title(stages):
     if not len(stages):

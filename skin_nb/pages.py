@@ -45,7 +45,7 @@ def _cell(value, tag="td"):
     "One cell; numbers to the right, gaps as a dash."
     if not isinstance(value, str) and pd.isna(value):
         return f"<{tag}>–</{tag}>"
-    is_number = isinstance(value, (int, float)) or hasattr(value, "dtype")
+    is_number = pd.api.types.is_number(value) and not pd.api.types.is_bool(value)
     shown = f"{value:.3f}" if isinstance(value, float) else value
     side = ' class="number"' if is_number else ""
     return f"<{tag}{side}>{_text(shown)}</{tag}>"

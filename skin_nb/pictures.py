@@ -315,6 +315,13 @@ def open_header(
         raise _explain(path, error) from None
 
 # %% ../nbs/02a_pictures.ipynb #c0a9d7b1
+RESIZES = ("squash", "crop")
+
+def _check_resize(resize):
+    if resize not in RESIZES:
+        raise DataError(Problem("resize", None, repr(resize), " or ".join(RESIZES),
+                                "Choose one of the two."))
+
 def read_pixels(
     path: str | Path,
     size: int,  # side of the square in pixels
@@ -329,6 +336,7 @@ def square_pixels(
     resize: str = "squash",  # see read_pixels
 ) -> np.ndarray:  # uint8 (size, size, 3)
     "A picture that is decoded already as a square."
+    _check_resize(resize)
     box = _central_square(im.width, im.height) if resize == "crop" else None
     return np.asarray(im.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
@@ -338,8 +346,6 @@ def _central_square(width, height):
     return ((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
 
 # %% ../nbs/02a_pictures.ipynb #edb0706c
-RESIZES = ("squash", "crop")
-
 def images_path(
     table,  # one row per image: image_id, path
     size: int,  # side of the square in pixels
@@ -347,9 +353,7 @@ def images_path(
     folder: str | Path | None = None,  # None: cache_home() / "images"
 ) -> Path:
     "The file that holds these pictures decoded."
-    if resize not in RESIZES:
-        raise DataError(Problem("resize", None, repr(resize), " or ".join(RESIZES),
-                                "Choose one of the two."))
+    _check_resize(resize)
     stamps = [file_stamp(path) for path in table.path]
     key = content_key(list(table.image_id), stamps, size, resize)
     return Path(folder or cache_home() / "images") / f"{size}-{resize}-{key}.npy"

@@ -20,7 +20,7 @@ import pandas as pd
 from .balancing import STRATEGIES, Loss, Strategy, check_pictures
 from .batches import augmentation
 from .core import DataError, Problem
-from .evaluation import confusion_scores, split_arrays, weighted_confusion
+from .evaluation import confusion_scores, interval_ends, split_arrays, weighted_confusion
 from .heads import (
     PENALTIES, fit_split, frozen_features, frozen_network, reduce_features)
 from .leakage import (
@@ -351,7 +351,7 @@ def cost_of_mistake(
     sides = dict(mistaken=first, honest=~first)
     confusions = group_confusions(both, sides, n_boot, seed)
     a, b = (group_scores(confusions[side], task.classes)[score] for side in sides)
-    lo, hi = (a - b)[1:].quantile([.025, .975])
+    lo, hi = interval_ends((a - b)[1:])
     return dict(**marks, score=score, mistaken=a[0], honest=b[0], difference=a[0] - b[0],
                 lo=lo, hi=hi, images=len(honest), lesions=both.lesion_id.nunique())
 

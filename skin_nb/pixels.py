@@ -117,8 +117,9 @@ def _cover_title(classes, covers):
 
 # %% ../nbs/10b_image_statistics.ipynb #bada652b
 def _by_class(values, table):
-    "Class -> the values of its rows, for the classes that have any."
-    groups = dict(list(pd.Series(np.asarray(values)).groupby(table.dx.to_numpy())))
+    "Class -> the values of its rows, NaN left out, for the classes that have any."
+    known = pd.Series(np.asarray(values), table.dx.to_numpy()).dropna()
+    groups = dict(list(known.groupby(level=0)))
     return {c: groups[c] for c in task_of(table).classes if c in groups}
 
 def _middle(groups):
@@ -171,16 +172,17 @@ def _lab_curve(t):
 
 # %% ../nbs/10b_image_statistics.ipynb #0250ee09
 def _masked_mean(lab, mask):
-    "(n, 3) mean colour of each picture where its mask is set."
+    "(n, 3) mean colour of each picture where its mask is set; NaN where it is nowhere."
     total = (lab * mask[..., None]).sum((1, 2))
-    return total / np.maximum(mask.sum((1, 2)), 1)[:, None]
+    pixels = mask.sum((1, 2))
+    return total / np.where(pixels, pixels, np.nan)[:, None]
 
 def mean_colours(
     images: np.ndarray,  # uint8 (N, s, s, 3)
     masks: np.ndarray,  # bool (N, s, s)
     every: int = 2,  # use every second pixel of every second row
 ) -> pd.DataFrame:  # a row per image: lesion_L, lesion_a, lesion_b, skin_L, … in CIELAB
-    "Mean colour of each lesion and of the skin around it."
+    "Mean colour of each lesion and of the skin around it; NaN where the mask leaves none of it."
     rows = []
     for at in range(0, len(images), 256):
         some = slice(at, at + 256), slice(None, None, every), slice(None, None, every)
@@ -219,7 +221,7 @@ def plot_colours(
 
 # %% ../nbs/10b_image_statistics.ipynb #a67eb5be
 def background_auc(
-    colours: pd.DataFrame,  # skin_L, skin_a, skin_b, from mean_colours
+    colours: pd.DataFrame,  # skin_L, skin_a, skin_b, from mean_colours; rows with NaN don't count
     table: pd.DataFrame,  # dx, lesion_id; same rows
     seed: int = 0,  # of the folds
     positive: str | None = None,  # told from the rest; None: the most frequent class
@@ -229,10 +231,13 @@ def background_auc(
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
     if positive is None:
         positive = table.dx.mode()[0]
-    x = colours[["skin_L", "skin_a", "skin_b"]].to_numpy()
+    skin = colours[["skin_L", "skin_a", "skin_b"]].to_numpy()
+    seen = ~np.isnan(skin).any(1)
+    table = table[seen]
     wanted = (table.dx == positive).to_numpy()
     votes = cross_val_predict(
-        _similar_skins(min(60, len(table) // 4)), x, wanted, groups=table[group_of(table)],
+        _similar_skins(min(60, len(table) // 4)), skin[seen], wanted,
+        groups=table[group_of(table)],
         cv=StratifiedGroupKFold(5, shuffle=True, random_state=seed), method="predict_proba")
     return float(roc_auc_score(wanted, votes[:, 1]))
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ANY_COLUMNS', 'CLASS_IMAGES', 'prediction_columns', 'find_prediction_problems', 'check_predictions',
-           'predictions_table', 'invent_predictions', 'write_predictions', 'read_predictions']
+           'predictions_table', 'with_probabilities', 'invent_predictions', 'write_predictions', 'read_predictions']
 
 # %% ../nbs/14_predictions.ipynb #5ac2c8f1
 import re
@@ -23,14 +23,8 @@ def prediction_columns(
     return ["image_id", task.group, "dx", *task.p_columns, "split", "fold"]
 
 # %% ../nbs/14_predictions.ipynb #b96d46c7
-ANY_COLUMNS = "image_id, lesion_id or patient_id, dx, p_<class> for each class, split, fold"
-
 def _as_numbers(column):
     return pd.to_numeric(column, errors="coerce")
-
-def _with_points(column):
-    "Numbers with a point, where a spreadsheet has written a comma."
-    return column.str.replace(",", ".")
 
 def _is_formula(value):
     "Whether a spreadsheet or a terminal would do something with a name; plain numbers are none."
@@ -53,6 +47,7 @@ def _rules(predictions, p, task):
                 for c in ("image_id", task.group, "split")]
     return [*filled, classes, whole, *shares, repeated, *formulas]
 
+# %% ../nbs/14_predictions.ipynb #c32502e2
 def _broken_cells(predictions, p, task):
     "What breaks a rule, as (first row, what was found there, what is expected, rows)."
     for broken, column, expected in _rules(predictions, p, task):
@@ -70,21 +65,6 @@ def _broken_sums(p):
         yield rows[0], found, "a sum of 1", len(rows)
 
 # %% ../nbs/14_predictions.ipynb #878a6d2f
-def _columns_problem(file, found, task=None):
-    "No table of predictions: these columns are needed."
-    columns = ", ".join(prediction_columns(task)) if task else ANY_COLUMNS
-    return Problem(file, None, found, f"the columns {columns}", "Correct the table.")
-
-def _row_of(finding):
-    return finding[0]
-
-def _find_task(predictions, file):
-    "The task of a table, as `task_of` sees it; its error names the file."
-    try:
-        return task_of(predictions)
-    except DataError:
-        raise DataError(_columns_problem(file, "no column p_<class>")) from None
-
 def find_prediction_problems(
     predictions: pd.DataFrame,
     file: str = "predictions",  # named in the problems
@@ -111,6 +91,24 @@ def check_predictions(
     if problems:
         raise DataError(*problems)
     return with_task(predictions, task)
+
+# %% ../nbs/14_predictions.ipynb #219252b4
+ANY_COLUMNS = "image_id, lesion_id or patient_id, dx, p_<class> for each class, split, fold"
+
+def _columns_problem(file, found, task=None):
+    "No table of predictions: these columns are needed."
+    columns = ", ".join(prediction_columns(task)) if task else ANY_COLUMNS
+    return Problem(file, None, found, f"the columns {columns}", "Correct the table.")
+
+def _row_of(finding):
+    return finding[0]
+
+def _find_task(predictions, file):
+    "The task of a table, as `task_of` sees it; its error names the file."
+    try:
+        return task_of(predictions)
+    except DataError:
+        raise DataError(_columns_problem(file, "no column p_<class>")) from None
 
 # %% ../nbs/14_predictions.ipynb #716f4085
 def _probability_array(probabilities, task):
@@ -143,24 +141,18 @@ def predictions_table(
     joined = pd.concat([known, pd.DataFrame(p, columns=task.p_columns)], axis=1)
     return check_predictions(joined[prediction_columns(task)], task=task)
 
+def with_probabilities(
+    predictions: pd.DataFrame,
+    p: np.ndarray,  # (n, C) in the order of the task
+) -> pd.DataFrame:
+    "The same rows with other probabilities."
+    task = task_of(predictions)
+    columns = dict(zip(task.p_columns, np.asarray(p).T))
+    return with_task(predictions.assign(**columns), task)
+
 # %% ../nbs/14_predictions.ipynb #990a995d
 # in HAM10000
 CLASS_IMAGES = dict(akiec=327, bcc=514, bkl=1099, df=115, mel=1113, nv=6705, vasc=142)
-
-def _class_shares(task, shares):
-    "The share of each class in what is invented, in the order of the task."
-    if shares is None:
-        of_ham10000 = set(task.classes) == set(CLASS_IMAGES)
-        shares = CLASS_IMAGES if of_ham10000 else dict.fromkeys(task.classes, 1)
-    parts = np.array([shares[c] for c in task.classes])
-    return parts / parts.sum()
-
-def _numbered(split, numbers):
-    return [f"{split}_{i:05}" for i in numbers]
-
-def _softmax(scores):
-    raised = np.exp(scores)
-    return raised / raised.sum(1, keepdims=True)
 
 def invent_predictions(
     lesions: int = 1000,  # or patients, where the task ties pictures together by patient
@@ -172,6 +164,7 @@ def invent_predictions(
     shares: dict | None = None,  # class -> its share, in any unit; None: as in HAM10000, else even
 ) -> pd.DataFrame:  # a predictions table of fold 0
     "Predictions of a model that doesn't exist, for demonstrations and tests."
+    from scipy.special import softmax
     rng = np.random.default_rng(seed)
     share = _class_shares(task, shares)
     n_classes = len(share)
@@ -181,24 +174,42 @@ def invent_predictions(
     of_lesion = rng.normal(size=(lesions, n_classes))[lesion]
     of_image = rng.normal(size=(len(lesion), n_classes))
     chance = 1.1 * of_lesion + .6 * of_image
-    p = _softmax(skill * np.eye(n_classes)[y[lesion]] + lean * np.log(share) + chance)
+    p = softmax(skill * np.eye(n_classes)[y[lesion]] + lean * np.log(share) + chance, axis=1)
     dx = np.array(task.classes)[y[lesion]]
     ids = {"image_id": _numbered(split, range(len(lesion))), task.group: _numbered(split, lesion)}
     table = pd.DataFrame(dict(**ids, dx=dx, split=split, fold=0))
     return predictions_table(with_task(table, task), p)
+
+# %% ../nbs/14_predictions.ipynb #9e8db8c4
+def _class_shares(task, shares):
+    "The share of each class in what is invented, in the order of the task."
+    if shares is None:
+        of_ham10000 = set(task.classes) == set(CLASS_IMAGES)
+        shares = CLASS_IMAGES if of_ham10000 else dict.fromkeys(task.classes, 1)
+    parts = np.array([shares[c] for c in task.classes])
+    return parts / parts.sum()
+
+def _numbered(split, numbers):
+    return [f"{split}_{i:05}" for i in numbers]
 
 # %% ../nbs/14_predictions.ipynb #730aa82b
 def write_predictions(
     path: str | Path,  # .csv
     predictions: pd.DataFrame,
 ) -> Path:
-    "Write a predictions table, checked first, whole or not at all."
+    "Write a predictions table, whole or not at all; a `DataError` where it isn't usable."
     checked = check_predictions(predictions, str(path))
     columns = prediction_columns(task_of(checked))
     with replacing(path) as tmp:
         checked[columns].to_csv(tmp, index=False)
     return Path(path)
 
+# %% ../nbs/14_predictions.ipynb #4da5ff75
+def _with_points(column):
+    "Numbers with a point, where a spreadsheet has written a comma."
+    return column.str.replace(",", ".")
+
+# %% ../nbs/14_predictions.ipynb #0b09da7f
 def read_predictions(
     path: str | Path,  # written by write_predictions, or by any other program in the same columns
     task: Task | None = None,  # what is predicted; None: what the columns say

@@ -62,16 +62,17 @@ def _check_enough(counts, least, what):
 # %% ../nbs/11_data_preparation.ipynb #8e46b5b5
 def lesion_clusters(
     table: pd.DataFrame,  # lesion_id, or whatever column its task says must not cross a split
-    pairs: pd.DataFrame | None = None,  # lesion_a, lesion_b: the same; None: none are
+    pairs: pd.DataFrame | None = None,  # lesion_a, lesion_b: the same (patients, without lesions)
 ) -> np.ndarray:  # (N,) for every row the first id, in the alphabet, of those linked to its own
-    "Lesions (or patients), merged along pairs: connected components."
+    "Lesions (or the patients who have them), merged along pairs: connected components."
     _check_filled(table, group_of(table))
     ids = table[group_of(table)]
     if pairs is None:
         return ids.to_numpy()
     _check_pair_columns(pairs)
+    owner = dict(zip(table.get("lesion_id", ids), ids))
     at, names = pd.factorize(ids, sort=True)
-    a, b = (names.get_indexer(pairs[c]) for c in ("lesion_a", "lesion_b"))
+    a, b = (names.get_indexer(pairs[c].map(owner)) for c in ("lesion_a", "lesion_b"))
     known = (a >= 0) & (b >= 0)
     cluster = _components(a[known], b[known], len(names))
     first = np.unique(cluster, return_index=True)[1]
@@ -358,12 +359,16 @@ def _cells(table, known=None):
     cells = table.reindex(columns=["age", *WORDS])
     cells["age"] = cells.age.astype(float)
     for c in WORDS:
-        if known:
-            usable = cells[c].isin(known[c])
-        else:
-            usable = cells[c].notna() & (cells[c] != "unknown")
-        cells[c] = cells[c].astype(object).where(usable, np.nan)
+        cells[c] = _told(cells[c], known and known[c])
     return cells
+
+def _told(words, known):
+    "Words as training spelled them; NaN for what isn't known."
+    words = words.astype(object)
+    small = words.astype(str).str.casefold()
+    if known:
+        return small.map({word.casefold(): word for word in known}).astype(object)
+    return words.where(words.notna() & (small != "unknown"), np.nan)
 
 # %% ../nbs/11_data_preparation.ipynb #e9eb4ba2
 def _one_hot_column(column, fill, values):

@@ -8,10 +8,11 @@ __all__ = ['WATCHED', 'POOLS', 'FUSIONS', 'ENGINE_PRECISIONS', 'POLICIES', 'PREC
 
 # %% ../nbs/20a_recipe.ipynb #dcc40e09
 from dataclasses import dataclass, replace
+from math import inf
 from .backbones import fit_size, get_backbone
 from .balancing import Loss, Strategy
 from .batches import Views
-from .core import DataError, Problem, Profile
+from .core import DataError, Problem, Profile, require_range
 
 # %% ../nbs/20a_recipe.ipynb #b7da2573
 def _require_word(recipe_part, field, words):
@@ -37,6 +38,10 @@ class Stage:
 
     def __post_init__(self):
         _require_word(self, "watch", WATCHED)
+        require_range(self, 1, inf, "epochs", "patience", "plateau")
+        require_range(self, 0, inf, "learning_rate")
+        if not isinstance(self.unfreeze, str):
+            require_range(self, 0, 1 if isinstance(self.unfreeze, float) else inf, "unfreeze")
 
 # %% ../nbs/20a_recipe.ipynb #26934fb6
 POOLS = ("avg", "flatten", "attention")  # average, everything, or self-attention and then average
@@ -58,6 +63,8 @@ class Head:
         _require_word(self, "pool", POOLS)
         _require_word(self, "output", ("softmax", "sigmoid"))
         _require_word(self, "fusion", FUSIONS)
+        require_range(self, 1, inf, "dense", "metadata")
+        require_range(self, 0, .99, "dropout")
         if self.fusion != "concat" and not self.metadata:
             raise DataError(Problem("recipe", None, f"fusion={self.fusion!r} without metadata",
                                     "units of a metadata branch", "Give the head metadata=32."))
@@ -72,15 +79,18 @@ class Rows:
     accumulate: int = 1  # batches whose gradients are averaged before a step
 
     def __post_init__(self):
-        if self.accumulate < 1:
-            raise DataError(Problem("recipe", None, f"accumulate={self.accumulate}",
-                                    "1 batch a step or more", "Correct the recipe."))
+        require_range(self, 1, inf, "batch", "per_class", "per_epoch", "accumulate")
 
+# %% ../nbs/20a_recipe.ipynb #555c1da2
 @dataclass(frozen=True)
 class Optimizer:
     "What Adam gets besides the learning rate of the stage."
     clip: float = 0.  # longest gradient, as the norm over all weights (arXiv:1211.5063); 0: any
     ema: float = 0.  # momentum of the averaged weights that are kept in the end; 0: no averaging
+
+    def __post_init__(self):
+        require_range(self, 0, inf, "clip")
+        require_range(self, 0, .99999, "ema")
 
 ENGINE_PRECISIONS = ("float32", "bfloat16")  # in which a frozen part can be multiplied
 
@@ -93,6 +103,7 @@ class Cache:
 
     def __post_init__(self):
         _require_word(self, "precision", ENGINE_PRECISIONS)
+        require_range(self, 0, inf, "max_kb")
 
 # %% ../nbs/20a_recipe.ipynb #0dd4d37c
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")  # dtype policies of Keras
@@ -120,6 +131,8 @@ class Recipe:
 
     def __post_init__(self):
         _require_word(self, "precision", PRECISIONS)
+        require_range(self, 1, inf, "size")
+        require_range(self, 0, inf, "seed")
         if self.head.prior and self.strategy.loss.logit_adjustment:
             raise DataError(Problem("recipe", None, "prior=True and logit adjustment",
                                     "one of them: the adjustment adds the shares by itself",
@@ -139,6 +152,23 @@ def honest_recipe(
     common = dict(stages=(HONEST_STAGE,), head=HONEST_HEAD, views=Views(2),
                   strategy=Strategy(loss=Loss(logit_adjustment=1.)))
     return Recipe(name, backbone, size, **{**common, **changes})
+
+# %% ../nbs/20a_recipe.ipynb #4e663f0d
+def cap_recipe(
+    recipe: Recipe,
+    profile: Profile,  # how much work is allowed
+) -> tuple:  # (Recipe, str): the capped recipe, and what was capped
+    "Reduce a recipe to what a profile allows."
+    fitting = fit_size(get_backbone(recipe.backbone), profile.size or recipe.size)
+    size = min(recipe.size, fitting)
+    stages = tuple(replace(s, epochs=_least(s.epochs, _most_epochs(s, recipe, profile)))
+                   for s in recipe.stages)
+    rows = replace(recipe.rows, per_epoch=_rows_per_epoch(recipe, profile),
+                   batch=_pictures_a_step(recipe, profile))
+    views = replace(recipe.views, count=_least(recipe.views.count, profile.views))
+    capped = replace(recipe, size=size, stages=stages, views=views, rows=rows)
+    notes = [_describe_caps(recipe, capped), _describe_batch(recipe, capped)]
+    return capped, "; ".join(note for note in notes if note)
 
 # %% ../nbs/20a_recipe.ipynb #19686dc9
 def _least(wanted, cap):
@@ -167,12 +197,7 @@ def _pictures_a_step(recipe, profile):
         return recipe.rows.batch
     return max(recipe.rows.batch, profile.batch or 0)
 
-def _describe_batch(recipe, capped):
-    "What a larger batch is called; empty where it is the recipe's."
-    if capped.rows.batch == recipe.rows.batch:
-        return ""
-    return f"{capped.rows.batch} pictures a step instead of {recipe.rows.batch}"
-
+# %% ../nbs/20a_recipe.ipynb #226e9a14
 def _describe_caps(recipe, capped):
     "What the caps have made of a recipe, in words; empty if there is nothing."
     caps = []
@@ -188,19 +213,8 @@ def _describe_caps(recipe, capped):
             caps.append(f"{stage.epochs} of {asked.epochs} epochs")
     return "capped: " + ", ".join(caps) if caps else ""
 
-# %% ../nbs/20a_recipe.ipynb #4e663f0d
-def cap_recipe(
-    recipe: Recipe,
-    profile: Profile,  # how much work is allowed
-) -> tuple:  # (Recipe, str): the capped recipe, and what was capped
-    "Reduce a recipe to what a profile allows."
-    fitting = fit_size(get_backbone(recipe.backbone), profile.size or recipe.size)
-    size = min(recipe.size, fitting)
-    stages = tuple(replace(s, epochs=_least(s.epochs, _most_epochs(s, recipe, profile)))
-                   for s in recipe.stages)
-    rows = replace(recipe.rows, per_epoch=_rows_per_epoch(recipe, profile),
-                   batch=_pictures_a_step(recipe, profile))
-    views = replace(recipe.views, count=_least(recipe.views.count, profile.views))
-    capped = replace(recipe, size=size, stages=stages, views=views, rows=rows)
-    notes = [_describe_caps(recipe, capped), _describe_batch(recipe, capped)]
-    return capped, "; ".join(note for note in notes if note)
+def _describe_batch(recipe, capped):
+    "What a larger batch is called; empty where it is the recipe's."
+    if capped.rows.batch == recipe.rows.batch:
+        return ""
+    return f"{capped.rows.batch} pictures a step instead of {recipe.rows.batch}"

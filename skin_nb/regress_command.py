@@ -9,7 +9,7 @@ __all__ = ['REGRESS_OPTIONS', 'regress_parser', 'compare_with_baseline', 'make_b
 import argparse
 from functools import partial
 from pathlib import Path
-from .arguments import parse_folds
+from .arguments import absolute_path, parse_folds, refuse_argument
 from .batch import find_notebooks, notebooks_folder
 from .commands import add_options
 from .core import DataError, Problem, printable
@@ -76,7 +76,14 @@ def compare_with_baseline(
     print("\n" + format_comparison(compared))
     return int(compared.verdict.isin(ALARMS).sum())
 
+def _require_selection(arguments):
+    "A `DataError` for --only or --folds that can mean nothing."
+    parse_folds(arguments.folds)
+    if arguments.only:
+        find_notebooks(notebooks_folder(), arguments.only)
+
 def _compare(arguments):
+    _require_selection(arguments)
     baseline = read_baseline(arguments.baseline)
     alarms = [compare_with_baseline(run, baseline, arguments) for run in arguments.runs]
     return 1 if any(alarms) else 0
@@ -91,7 +98,26 @@ def make_baseline(
     require_once(rows, ", ".join(runs))
     return Baseline(rows, run_facts(runs))
 
+def _require_target(path):
+    "A `DataError` where --update would write over something else, or what nobody could read."
+    file = absolute_path("--baseline", path)
+    if file.suffix != ".json":
+        refuse_argument("--baseline", path, "a file that ends in .json, to write")
+    if file.exists() and not _is_baseline(path):
+        refuse_argument("--baseline", f"{path}, which is there and is no baseline",
+                        "a new file, or a baseline to replace",
+                        "Choose another name, or move the file away.")
+
+def _is_baseline(path):
+    "Whether a file can be read as a baseline."
+    try:
+        return bool(read_baseline(path))
+    except DataError:
+        return False
+
 def _update(arguments):
+    _require_target(arguments.baseline)
+    _require_selection(arguments)
     baseline = make_baseline(arguments.runs)
     baseline = Baseline(_asked_rows(baseline.rows, arguments), baseline.about)
     write_baseline(arguments.baseline, baseline)

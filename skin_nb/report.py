@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 import pandas as pd
-from .arguments import absolute_path, is_run, refuse_argument
+from .arguments import absolute_path, is_run, refuse_argument, require_readable
 from .batch import last_error
 from .beside import class_rows, describe_subgroups, subgroup_rows, plot_subgroups
 from .commands import add_options
@@ -83,6 +83,7 @@ def _last_words(folder):
     except (OSError, KeyError, TypeError, AttributeError):
         return "The executed notebook can't be read."
 
+# %% ../nbs/29_report.ipynb #fd616165
 def read_run(
     run: str | Path,  # run folder
 ) -> RunReport:
@@ -114,6 +115,7 @@ def notebook_rows(
 def _seconds(value):
     return f"{value:,.1f}" if isinstance(value, (int, float)) else NOT_MEASURED
 
+# %% ../nbs/29_report.ipynb #625dbafb
 def asked_rows(
     report: RunReport,
 ) -> pd.DataFrame:  # what, value
@@ -163,6 +165,7 @@ def _constant_parts(task):
         return []
     return [paragraph(f"The constant answer gets {SCORES[metric].label} {level:.3f}.")]
 
+# %% ../nbs/29_report.ipynb #ada15b1f
 def _environment_parts(report):
     "What the notebooks were computed with; once where it is the same."
     tables = {}
@@ -281,6 +284,7 @@ PAGE_WORDS = (
     "running: a command is writing into the folder, or was when it was killed.",
     f"{NOT_MEASURED}: the run folder doesn't say.")
 
+# %% ../nbs/29_report.ipynb #93e5b631
 def _sections(report):
     "All that a page may have; some have nothing to say."
     return [
@@ -341,6 +345,7 @@ def report_parser() -> argparse.ArgumentParser:
 def _report(arguments):
     run = absolute_path("RUN", arguments.run)
     out = None if arguments.out is None else absolute_path("--out", arguments.out)
+    require_readable(run)
     if not is_run(run):
         refuse_argument("RUN", str(run), "a run folder of skin_nb_run",
                         "Name another folder: skin_nb_runs lists them.")

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from .arguments import is_run, refuse_argument
+from .arguments import is_run, refuse_argument, require_readable
 from .commands import add_options
 from .core import DataError, Problem, printable, project_folder, read_json
 from .processes import HOLDER
@@ -88,6 +88,7 @@ def _when_begun(run):
     files = [*run.glob("[0-9]*_*/begun.json")] or [run]
     return min(file.stat().st_mtime for file in files)
 
+# %% ../nbs/25e_runs.ipynb #9fcd38ea
 def summarise_run(
     run: str | Path,  # run folder
 ) -> RunSummary:
@@ -129,6 +130,7 @@ def _cost(summary):
         told.append(f"{summary.rows.rss_mb.max():,.0f} MB")
     return told
 
+# %% ../nbs/25e_runs.ipynb #0707a731
 def describe_summary(
     summary: RunSummary,
 ) -> str:  # three lines
@@ -221,7 +223,9 @@ def _list_or_compare(folders):
     if len(folders) == 2:
         _compare_runs(folders)
     else:
-        _list_runs(folders[0] if folders else _usual_folder())
+        home = folders[0] if folders else _usual_folder()
+        require_readable(home)
+        _list_runs(home)
 
 # %% ../nbs/25e_runs.ipynb #6a291a3d
 def runs_command(

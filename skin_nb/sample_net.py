@@ -23,14 +23,31 @@ from keras import layers
 
 # %% ../nbs/20c_sample_net.ipynb #17090d0c
 SIGNS = {}  # structure -> the ways in which classes draw it
+
 for look in LOOKS.values():
     for sign in look.shows:
         SIGNS.setdefault(sign.structure.__name__, []).append(sign)
+
 STRUCTURES = tuple(sorted(SIGNS))
 SHAPE = dict(uneven=(.03, .4), jagged=(0, .06), edge=(.03, .5))  # see sample.canvas
 PIGMENT = dict(melanin=(0, .9), blood=(0, .6), blue=(0, .3))
 AMOUNTS = (*SHAPE, *PIGMENT)
 CHANCE = 1 / 6  # of a structure to be shown
+
+# %% ../nbs/20c_sample_net.ipynb #6dabba68
+def grow_chimera(
+    rng: np.random.Generator,
+    side: int = 216,  # pixels of the canvas
+) -> tuple:  # (Lesion without a class, shown (15,) bool, amounts (6,) 0..1 of their range)
+    "A lesion that combines structures by lot."
+    person = draw_person(rng)
+    values = draw_settings(rng, SHAPE | PIGMENT)
+    c = canvas(rng, side, *[values[name] for name in SHAPE])
+    drawn = np.zeros((4, side, side), np.float32)
+    add_layers(drawn, mottle(c, rng, {name: values[name] for name in PIGMENT}))
+    shown = _add_structures(drawn, c, rng)
+    lesion = Lesion("", drawn.clip(0, 3.2), c.inside, person)
+    return lesion, shown, _in_range(values)
 
 def _add_structures(drawn, c, rng):
     "Draw structures by lot, in place; which of `STRUCTURES` they are."
@@ -46,20 +63,6 @@ def _in_range(values):
     low, high = ends.T
     return (np.array([values[name] for name in AMOUNTS]) - low) / (high - low)
 
-def grow_chimera(
-    rng: np.random.Generator,
-    side: int = 216,  # pixels of the canvas
-) -> tuple:  # (Lesion without a class, shown (15,) 0 or 1, amounts (6,) 0..1 of their range)
-    "A lesion that combines structures by lot."
-    person = draw_person(rng)
-    values = draw_settings(rng, SHAPE | PIGMENT)
-    c = canvas(rng, side, *[values[name] for name in SHAPE])
-    drawn = np.zeros((4, side, side), np.float32)
-    add_layers(drawn, mottle(c, rng, {name: values[name] for name in PIGMENT}))
-    shown = _add_structures(drawn, c, rng)
-    lesion = Lesion("", drawn.clip(0, 3.2), c.inside, person)
-    return lesion, shown, _in_range(values)
-
 # %% ../nbs/20c_sample_net.ipynb #3d9f3f90
 NAMESPACE = 6  # the sample draws its lesions under 2 and 5, with the same seeds
 
@@ -70,8 +73,8 @@ def draw_chimeras(
     n: int,
     seed: int = 0,
     size: int = 128,  # pixels, squeezed to a square as the pipeline does
-) -> tuple:  # images (n, size, size, 3) uint8; shown (n, 15), amounts (n, 6), masks (n, 8, 8, 1)
-    "Pictures of lesions without a class, and all that is known of them."
+) -> tuple:  # images (n, size, size, 3) uint8; shown (n, 15), amounts (n, 6), masks (n, s, s, 1)
+    "Pictures of lesions without a class, and all that is known of them; s is size / 16."
     def draw(number):
         rng = np.random.default_rng([seed, NAMESPACE, number])
         lesion, shown, amounts = grow_chimera(rng)
@@ -106,7 +109,11 @@ def outside(
 class TurnedBatches(keras.utils.PyDataset):
     "Batches of chimeras, each turned and mirrored by lot, with their masks."
 
-    def __init__(self, images, shown, amounts, masks, seed, batch=64):
+    def __init__(self,
+                 images, shown, amounts, masks,  # from draw_chimeras
+                 seed,  # of order and turns
+                 batch=64,  # lesions; what is left over in an epoch is left out
+                ):
         super().__init__()
         self.data = images, shown, amounts, masks
         self.seed, self.batch, self.epoch = seed, batch, 0
@@ -152,7 +159,12 @@ def pretrain_sample_net(
     store_half(model.get_layer("relu_8").output, model, path)
     return model
 
-def store_half(features, model, path):
+# %% ../nbs/20c_sample_net.ipynb #d352e622
+def store_half(
+    features,  # KerasTensor, where the part ends
+    model: keras.Model,
+    path: str | Path,  # .npz file
+):
     "Write the weights of the part of a model up to a tensor, in half precision."
     part = keras.Model(model.input, features)
     arrays = [w.astype("float16") for w in part.get_weights()]

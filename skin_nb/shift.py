@@ -16,9 +16,9 @@ from .certainty import fit_familiar, mahalanobis_distance
 from .core import DataError, Problem
 from .decisions import (
     calibration_line, log_odds, operating_points, prevalence_calibration)
-from skin_nb.evaluation import (
-    bootstrap_scores, choose_alarm, disease_score, ranking_scores, sensitive_threshold,
-    split_arrays)
+from .evaluation import (
+    bootstrap_scores, choose_alarm, disease_score, interval_ends, interval_text, ranking_scores,
+    sensitive_threshold, split_arrays)
 from .figures import highlighted_class
 from .pictures import open_header
 from .tasks import task_of
@@ -125,7 +125,7 @@ def tell_apart(
     home: np.ndarray,  # (n,) a number for each picture of one set
     away: np.ndarray,  # (m,) the same for another set
     group: np.ndarray | None = None,  # (n + m,) what is resampled as a whole; None: every row
-    n_boot: int = 300,  # resamples
+    n_boot: int = 300,  # resamples; 0: no interval
     seed: int = 0,
 ) -> tuple:  # area under the ROC curve, 0..1, and both ends of its 95 % interval
     "How well a number tells two sets apart; above .5, it is higher away."
@@ -134,7 +134,7 @@ def tell_apart(
     group = np.arange(len(is_away)) if group is None else group
     value = auc(np.ones((len(is_away), 1)))["auc"].item()
     drawn = bootstrap_scores(auc, group, n_boot, seed)["auc"]
-    return value, *np.nanquantile(drawn, [.025, .975])
+    return value, *interval_ends(drawn)
 
 def _area(is_away, score, weights):
     return dict(auc=ranking_scores(is_away, score, weights)[0])
@@ -391,9 +391,9 @@ def _describe_strange(strange):
 
 def _describe_threshold(r):
     where = "its validation part" if r["chosen_on"] == "valid" else "this very folder"
+    found = interval_text(r["sensitivity"], r["sensitivity_lo"], r["sensitivity_hi"], 2)
     text = (f"the threshold that was to find 90 % of {r['disease']} ({r['chosen_sick']} of them in "
-            f"{where}) finds {r['sensitivity']:.2f} [{r['sensitivity_lo']:.2f}, "
-            f"{r['sensitivity_hi']:.2f}] here, at a specificity of {r['specificity']:.2f}")
+            f"{where}) finds {found} here, at a specificity of {r['specificity']:.2f}")
     if r["sensitivity_hi"] < .9:
         return text + ". Choose another one with labels from here."
     return text + "."
@@ -422,8 +422,8 @@ def describe_away(
     return lines
 
 def _describe_auc(r):
-    return (f"{r['disease']} is ranked with an AUC of {r['auc']:.3f} "
-            f"[{r['auc_lo']:.3f}, {r['auc_hi']:.3f}] ({r['sick']} of {r['images']:,}).")
+    area = interval_text(r["auc"], r["auc_lo"], r["auc_hi"])
+    return f"{r['disease']} is ranked with an AUC of {area} ({r['sick']} of {r['images']:,})."
 
 def _describe_labels(disease, median, lo, hi):
     return (f"Fifty labelled pictures, half of them {disease}: a threshold chosen on them finds "

@@ -20,6 +20,7 @@ import pandas as pd
 from .evaluation import (
     SUBMISSION_COLUMNS, bootstrap_scores, confusion_scores, ranking_scores, split_arrays,
     weighted_confusion)
+from .predictions import with_probabilities
 from .tasks import task_of
 
 # %% ../nbs/22i_warning_signs.ipynb #d66556ce
@@ -464,12 +465,9 @@ def plant_mistakes(
     seed: int = 0,
 ) -> dict:  # mistake -> the table as it would be with it
     "One table with each mistake that answers can have."
-    task = task_of(predictions)
     y, p, _ = split_arrays(predictions)
     rng = np.random.default_rng(seed)
-
-    def answering(q):
-        return predictions.assign(**dict(zip(task.p_columns, np.asarray(q).T)))
+    answering = partial(with_probabilities, predictions)
     sharp = p ** 8 / (p ** 8).sum(1, keepdims=True)
     raised = np.exp(p)
     constant = .25 * p + .75 * np.eye(p.shape[1])[np.bincount(y).argmax()]

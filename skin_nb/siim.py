@@ -29,8 +29,8 @@ from skin_nb.own_data import (
     translate)
 from .pictures import open_image
 from .tables import (
-    LINE, check_groups, check_image_ids, check_people, column_named, complain, has_columns,
-    header_of, named_like, read_table, refuse, typed)
+    GAPS, LINE, check_groups, check_image_ids, check_people, column_named, complain, has_columns,
+    header_of, join_problems, named_like, read_table, refuse, typed)
 from .tasks import MELANOMA, task_in_group, with_task
 from .terminal import Progress
 
@@ -88,7 +88,7 @@ def are_packed_again(
                                for file in record_files(folder))
 
 # %% ../nbs/02e_siim_isic.ipynb #39bd30d0
-_NOT_TOLD = ("", "unknown", "na", "nan", "none", "null")  # cells that say nothing
+_NOT_TOLD = (*GAPS, "unknown")  # cells that say nothing
 _FIX_SIIM = "Put a fresh copy of the challenge's train.csv there."
 
 def _siim_cells(file):
@@ -573,14 +573,6 @@ def _unpack_file(unpacked, file, progress):
                                          _FETCH_RECORDS))
 
 # %% ../nbs/02e_siim_isic.ipynb #a8e31f95
-def _grouped(problems, most=3):
-    "Problems of one kind and file as one with a count."
-    kinds = {}
-    for problem in problems:
-        kinds.setdefault((problem.file, problem.expected, problem.fix), []).append(problem)
-    return [p for alike in kinds.values()
-            for p in (alike if len(alike) <= most else [replace(alike[0], count=len(alike))])]
-
 def _unpack(folder, files, place):
     "TFRecords as a folder in the layout of the challenge; a `DataError` with all that is wrong."
     (place / "images").mkdir(parents=True)
@@ -593,7 +585,7 @@ def _unpack(folder, files, place):
         refuse(folder, None, f"{len(unpacked.unlabelled):,} pictures without an answer (target -1)",
                "TFRecords of the training part", "Those of the test part can't be trained on.")
     if unpacked.problems:
-        raise DataError(*_grouped(unpacked.problems))
+        raise DataError(*join_problems(unpacked.problems, "file", "expected", "fix"))
     pd.DataFrame(unpacked.rows).to_csv(place / "train.csv", index=False)
     names = pd.DataFrame(dict(image_name=unpacked.unlabelled))
     names.to_csv(place / "without_answer.csv", index=False)
@@ -790,7 +782,7 @@ def _write_pairs(folder, table):
 # %% ../nbs/02e_siim_isic.ipynb #9ee5e467
 def write_tfrecords(
     table: pd.DataFrame,  # from read_siim_isic
-    out: str | Path,  # folder to be made; one that isn't empty is a DataError
+    out: str | Path,  # folder to be made; a file, or a folder that isn't empty, is a DataError
     size: int = 256,  # pixels, the side of the pictures; 128 to 1,024 are in use
     shards=5,  # number of files, or (N,) the fold of each row: whole patients in either case
     diagnoses: dict | None = None,  # image_id -> word; None: melanoma or unknown
@@ -798,6 +790,8 @@ def write_tfrecords(
 ) -> list:  # paths of the files
     "Pack the pictures of a table as TFRecords, number of records in each name."
     out = Path(out)
+    if out.is_file():
+        refuse(out, None, "a file", "a new folder", "Name another folder.")
     if out.exists() and any(out.iterdir()):
         refuse(out, None, "a folder that isn't empty", "a new folder", "Name another folder.")
     table = table.reset_index(drop=True)

@@ -20,13 +20,6 @@ from .training import predict, prepare, recipe_weights, train_stage
 # %% ../nbs/21d_speed.ipynb #50fb1cee
 PARTS_OF_TRAINING = ("decoding", "frozen part", "steps", "between steps", "prediction")
 
-@contextlib.contextmanager
-def _clock(seconds, part):
-    "Add the time of a block to a part."
-    begun = time.perf_counter()
-    yield
-    seconds[part] += time.perf_counter() - begun
-
 def time_parts(
     recipe: Recipe,
     table: pd.DataFrame,  # with its task and a split
@@ -46,6 +39,7 @@ def time_parts(
         predict(training, part)
     return pd.Series(seconds, name="seconds")
 
+# %% ../nbs/21d_speed.ipynb #f6b3ba64
 def _time_stages(training, work, seconds):
     "Train every stage; what the last one trained."
     for n in range(len(training.recipe.stages)):
@@ -54,6 +48,13 @@ def _time_stages(training, work, seconds):
         seconds["steps"] += history.seconds.sum()
     seconds["between steps"] -= seconds["steps"]
     return part
+
+@contextlib.contextmanager
+def _clock(seconds, part):
+    "Add the time of a block to a part."
+    begun = time.perf_counter()
+    yield
+    seconds[part] += time.perf_counter() - begun
 
 # %% ../nbs/21d_speed.ipynb #9d13824e
 KEPT_SPEED = project_folder() / "results" / "ham10000" / "speed"

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLE_COLUMNS', 'MAPPING', 'AGES', 'SEXES', 'LOCALIZATIONS', 'WEB_PAGE', 'INTRUDERS', 'SAVE_AGAIN', 'QUOTES', 'LINE',
-           'GAPS', 'SEX_WORDS', 'OTHER_NAMES', 'LONG_NAMES', 'SHORT_NAMES', 'KNOWN_NAMES', 'FORMULA', 'RENAME',
-           'refuse', 'read_text', 'separator', 'some_problems', 'read_table', 'header_of', 'column_named',
+           'GAPS', 'SEX_WORDS', 'OTHER_NAMES', 'LONG_NAMES', 'SHORT_NAMES', 'KNOWN_NAMES', 'RENAME', 'refuse',
+           'read_text', 'separator', 'join_problems', 'some_problems', 'read_table', 'header_of', 'column_named',
            'has_columns', 'named_like', 'meaning', 'class_name', 'one_spelling', 'complain', 'is_dangerous',
            'check_image_ids', 'check_groups', 'check_people', 'check_classes', 'check_some_class', 'typed']
 
@@ -14,11 +14,13 @@ import csv
 import io
 import re
 import unicodedata
+from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 import numpy as np
 import pandas as pd
 from .core import DataError, Problem, require_file
-from .tasks import CLASS_NAMES, RENAME_CLASS, TASKS, is_odd_class
+from .tasks import CLASS_NAMES, FORMULA, RENAME_CLASS, TASKS, is_odd_class
 
 # %% ../nbs/02b_tables.ipynb #bfb7afb2
 TABLE_COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
@@ -60,8 +62,13 @@ def _check_beginning(file, raw):
     for mark, what in INTRUDERS.items():
         if start.startswith(mark):
             refuse(file, None, what, "a CSV file", "Put the table there, saved as CSV UTF-8.")
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+    every_other_is_nul = 25 < raw[:100].count(0) < 75
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or every_other_is_nul:
         refuse(file, 1, "text in UTF-16", "text in UTF-8", SAVE_AGAIN)
+
+def _line_at(raw, position):
+    "The line of a byte, whether lines end as on Windows, Linux or old Macs."
+    return len((raw[:position] + b"x").splitlines())
 
 def read_text(
     file: str | Path,  # in UTF-8
@@ -70,12 +77,12 @@ def read_text(
     raw = require_file(file, "a CSV file").read_bytes()
     _check_beginning(file, raw)
     if b"\0" in raw:
-        row = raw[:raw.index(b"\0")].count(b"\n") + 1
+        row = _line_at(raw, raw.index(b"\0"))
         refuse(file, row, "a NUL byte", "text", "The file is damaged: put a fresh copy there.")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        row = raw[:error.start].count(b"\n") + 1
+        row = _line_at(raw, error.start)
         found = f"a byte that isn't UTF-8 (0x{raw[error.start]:02x})"
         refuse(file, row, found, "a text file in UTF-8", SAVE_AGAIN)
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as Windows and old Macs write
@@ -84,8 +91,9 @@ def read_text(
 def separator(
     header: str,  # first line of a table
 ) -> str:  # "," ";" "|" or a tab
-    "What stands between the cells of a table: what the header has most of."
-    return max(",;\t|", key=header.count)
+    "What stands between the cells of a table: what the header has most of, outside quotes."
+    bare = re.sub('"[^"]*"', "", header)
+    return max(",;\t|", key=bare.count)
 
 QUOTES = ('Close the mark or remove it; a mark inside a cell is written "" and the cell stands '
           "between marks.")
@@ -103,7 +111,7 @@ def _explain_csv(error):
 
 # %% ../nbs/02b_tables.ipynb #4413d9b7
 _NO_HEADER = re.compile(r'\s*|"?sep=."?\s*', re.I)  # an empty line, or a hint for Excel
-_EDGES = " \t\n\xa0\ufeff\u200b\u200e\u200f\u202a\u202c\u2060"  # not seen, but copied along
+_EDGES = " \t\n\x1a\xa0\ufeff\u200b\u200e\u200f\u202a\u202c\u2060"  # not seen, but copied along
 
 def _beginning_of(lines):
     "The first line that may be a header."
@@ -118,7 +126,8 @@ def _records(file, text):
     "First line and cells of every record that isn't empty, the header first."
     text = re.sub(r'\A"?sep=."?(?=\n)', "", text, flags=re.I)
     marks = separator(_beginning_of(text.split("\n", 9)))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=marks, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=marks, strict=True,
+                        skipinitialspace=True)  # "a", "b"
     begins = 1
     try:
         for cells in reader:
@@ -134,7 +143,7 @@ LINE = "line of the file"  # a column for line numbers, under a name that no tab
 
 def _misfits(file, width, records):
     "What is wrong with the shape of rows, as a problem for each kind."
-    uneven = [(n, f"{len(c)} cells") for n, c in records if len(c) != width]
+    uneven = [(n, f"{len(c)} cell" + "s" * (len(c) != 1)) for n, c in records if len(c) != width]
     hiding = [(n, "a cell that holds whole rows") for n, c in records
               if len(c) == width and _hides_rows(c)]
     wanted = f"{width} cells, as in the header"
@@ -146,22 +155,37 @@ def _hides_rows(cells):
     later = [line for cell in cells for line in cell.split("\n")[1:]]
     return any(max(map(line.count, ",;\t")) >= len(cells) / 2 for line in later)
 
+def join_problems(
+    problems: list,  # of Problem
+    *same: str,  # fields in which those of one kind agree
+    most: int = 3,  # up to here each of a kind; above, the first with a count
+) -> list:  # of Problem
+    "Problems of which many are of one kind as a few."
+    kinds = {}
+    for problem in problems:
+        kinds.setdefault(attrgetter(*same)(problem), []).append(problem)
+    return [problem for alike in kinds.values() for problem in _joined(alike, most)]
+
+def _joined(alike, most):
+    return alike if len(alike) <= most else [replace(alike[0], count=len(alike))]
+
 def some_problems(
     file: str | Path,
     findings: list,  # of (line in the file, what was found)
     expected: str,
     fix: str,
-    most: int = 3,  # up to here one problem each; above, one with a count
+    most: int = 3,  # see join_problems
 ) -> list:  # of Problem
     "The problems of rows that have the same thing wrong with them."
-    if len(findings) <= most:
-        return [Problem(str(file), n, found, expected, fix) for n, found in findings]
-    (first, found), *_ = findings
-    return [Problem(str(file), first, found, expected, fix, len(findings))]
+    problems = [Problem(str(file), n, found, expected, fix) for n, found in findings]
+    return join_problems(problems, "fix", most=most)
 
 # %% ../nbs/02b_tables.ipynb #0762f8e8
 def _check_header(file, header, rows):
     "A `DataError` where the first line is no header of these rows."
+    if len(header) == 1 and separator(header[0]) in header[0]:
+        refuse(file, 1, "a first line that is one cell between quotation marks",
+               "a cell for each column", "Remove the marks around whole lines.")
     widths = {len(cells) for _, cells in rows}
     if len(widths) == 1 and len(header) not in widths:
         refuse(file, 1, f"a first line of {len(header)} and rows of {widths.pop()} cells",
@@ -256,7 +280,8 @@ def named_like(
     return cells.rename(columns={column: name for name, column in there.items()})
 
 # %% ../nbs/02b_tables.ipynb #3b70da1b
-GAPS = ("", "na", "n/a", "nan", "none", "null")  # in small letters
+GAPS = ("", "na", "n/a", "n.a.", "nan", "none", "null", "#n/a", "#null!", "<na>", "nil", "missing",
+        "not available", "-", "--", ".", "?")  # in small letters
 SEX_WORDS = {"f": "female", "m": "male", "w": "female", "woman": "female", "man": "male"}
 
 def meaning(
@@ -264,9 +289,10 @@ def meaning(
     words: dict | None = None,  # word in small letters -> what it means
 ) -> str | None:  # empty: a gap; what words says, perhaps None
     "What a cell means."
-    if words and word.lower() in words:
+    words = words or {}
+    if word.lower() in words:
         return words[word.lower()]
-    return "" if word.lower() in GAPS else word
+    return words.get("", "") if word.lower() in GAPS else word
 
 # %% ../nbs/02b_tables.ipynb #0a28fd70
 OTHER_NAMES = {
@@ -282,15 +308,19 @@ LONG_NAMES = {name.lower(): short for task in TASKS.values()
 SHORT_NAMES = {short: short for short in LONG_NAMES.values()}
 KNOWN_NAMES = SHORT_NAMES | LONG_NAMES | OTHER_NAMES  # in small letters -> class
 
+_IN_BRACKETS = re.compile(r"(?:[(]|[(].*, )(\w+)[)]$")  # "melanoma (mel)", "naevi (moles, nv)"
+
 def class_name(
     word: str | None,
 ) -> str | None:  # None stays None
     "The short name of a known class; any other word as it is."
     if word is None:
         return None
-    word = unicodedata.normalize("NFC", word.strip())
+    word = unicodedata.normalize("NFC", " ".join(word.split()))
     plain = word.lower()
-    return KNOWN_NAMES.get(plain) or KNOWN_NAMES.get(re.sub("[_-]", " ", plain), word)
+    short = _IN_BRACKETS.search(plain)
+    names = (plain, re.sub("[_-]", " ", plain), short and short[1])
+    return next((KNOWN_NAMES[name] for name in names if name in KNOWN_NAMES), word)
 
 # %% ../nbs/02b_tables.ipynb #20a4e4df
 def one_spelling(
@@ -316,7 +346,6 @@ def complain(
     return some_problems(file, findings, expected, fix, most)
 
 # %% ../nbs/02b_tables.ipynb #43f4cc8c
-FORMULA = re.compile(r"\s*[-=+@＝＋＠－]")  # how what a spreadsheet would compute begins
 RENAME = "Rename the picture and its cell."
 
 def is_dangerous(
@@ -343,7 +372,8 @@ def check_image_ids(
         *complain(file, table, ids == "", "no image_id", "an image_id",
                   "Fill in the cell, or remove the row."),
         *complain(file, table, again, "image_id {image_id} a second time", "every image_id once",
-                  "Correct the cell; of two rows for one picture, remove one."),
+                  "Correct the cell, with its folder where names repeat; of two rows for one "
+                  "picture, remove one."),
         *complain(file, table, formula, "image_id {image_id}, which a spreadsheet would compute",
                   "an id that begins with a letter or a digit", RENAME),
         *complain(file, table, unprintable, "image_id {image_id!r}", "printable characters",
@@ -420,7 +450,8 @@ def check_some_class(
     "Rows without a class, or with one that can't be a name."
     odd = _marked(is_odd_class(name) for name in table.dx)
     return [*complain(file, table, table.dx == "", "no class for image {image_id}", "a class",
-                      "Fill in the cell, or remove the row."),
+                      'Fill in the cells, or leave such rows out: write {"classes": {"": null}} '
+                      f"into {MAPPING} beside the table."),
             *complain(file, table, odd, "class {dx!r:.100} for image {image_id}", CLASS_NAMES,
                       RENAME_CLASS)]
 

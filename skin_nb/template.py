@@ -60,6 +60,7 @@ def _section(heading):
         return f"## {heading}"
     return f"## {heading}\n\nTODO: {TODO.get(heading, 'what belongs here?')}"
 
+# %% ../nbs/25b_new_recipe.ipynb #9a980061
 def rewrite_prose(
     source: str,  # of a Markdown cell
     heading: str,  # the last one above this cell

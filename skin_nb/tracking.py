@@ -106,6 +106,7 @@ def trial_numbers(
         found |= _under(f"class {label.replace('/', ' ')}", own)
     return found
 
+# %% ../nbs/24j_tracking.ipynb #29a50a0d
 _COSTS = ("seconds", "rss_mb", "parameters")  # columns of a result row
 
 def fold_numbers(
@@ -218,6 +219,7 @@ class _Finished:
         place = str(self.notebook.resolve())
         return content_key(place, list(which), self.about.get("results"))
 
+# %% ../nbs/24j_tracking.ipynb #f4f1f8a2
 def _trial_run(finished, which, rows, folder, history):
     "One trial with its folds."
     recipe, _, protocol, split = which
@@ -258,7 +260,7 @@ def _in_parts(values):
     return [values[start:start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE)]
 
 def _find(client, experiment, key):
-    "The run of a key, or None; the rests of a try that was killed are deleted."
+    "The run of a key, or None; what a try that was killed has left is deleted."
     found = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{key}'")
     for run in found:
         if run.info.status == "FINISHED":
@@ -374,6 +376,7 @@ class Tracker:
         for trial in trials:
             tell_run(self._client, experiment, trial)
 
+# %% ../nbs/24j_tracking.ipynb #bfbd8e66
 def _excuse(error, uri):
     "Why nothing was told, in a sentence."
     why = first_line(error).partition(" with exception")[0]  # of requests, with all its parts

@@ -32,7 +32,7 @@ from .core import (
 from .devices import on_devices
 from .engine import choose_engine, make_forward
 from .graph import between, cut_model, dropout_rates, silence_dropout
-from .heads import SoftTargets, refuse_new_rows
+from .heads import SoftTargets, refuse_new_rows, require_answers
 from .model_files import (
     graph_checksum, list_seen, model_limit, model_seal, open_model_file, read_model_info, too_large,
     unusable_model, write_certainty, write_seen)
@@ -48,95 +48,7 @@ import keras
 from keras import layers, ops
 from keras.src.backend.common import global_state
 
-# %% ../nbs/21c_training.ipynb #3b0c82a7
-ATTENTION_HEADS = 4
-KEY_WIDTH = 32  # numbers in which each head compares two places
-
-def _attend(features):
-    "Places that have looked at each other, (batch, places, channels); at first unchanged."
-    tokens = features
-    if len(features.shape) == 4:
-        tokens = layers.Reshape((-1, features.shape[-1]), name="tokens")(features)
-    normed = layers.LayerNormalization(name="attention_norm")(tokens)
-    attention = layers.MultiHeadAttention(ATTENTION_HEADS, KEY_WIDTH, name="attention")
-    # what is added is normalised too, with a scale that begins at 0
-    gate = layers.LayerNormalization(gamma_initializer="zeros", name="attention_gate")
-    return layers.Add(name="attended")([tokens, gate(attention(normed, normed))])
-
-def _pool(head, features):
-    "One vector a picture, from a feature map or a sequence of tokens."
-    if head.pool == "flatten":
-        return layers.Flatten(name="pool")(features)
-    if head.pool == "attention":
-        features = _attend(features)
-    is_map = len(features.shape) == 4
-    pooling = layers.GlobalAveragePooling2D if is_map else layers.GlobalAveragePooling1D
-    return pooling(name="pool")(features)
-
-def _dense_layers(head, x):
-    "The head's own layers. The order in which they are made decides their random numbers."
-    if head.normalise:
-        x = layers.BatchNormalization(name="head_norm")(x)
-    for n, units in enumerate(head.dense):
-        dropout = layers.Dropout(head.dropout, name=f"head_dropout_{n}")
-        dense = layers.Dense(units, activation="relu", name=f"head_{n}")
-        x = dropout(dense(x))
-    if head.dropout and not head.dense:
-        x = layers.Dropout(head.dropout, name="head_dropout")(x)
-    return x
-
-# %% ../nbs/21c_training.ipynb #5c7b690d
-def _modulate(x, metadata):
-    "A vector scaled and shifted by metadata, as far as a gate is open."
-    width = x.shape[-1]
-    gate = layers.Dense(width, activation="sigmoid", name="film_gate")(metadata)
-    scale = layers.Dense(width, kernel_initializer="zeros", name="film_scale")(metadata)
-    shift = layers.Dense(width, kernel_initializer="zeros", name="film_shift")(metadata)
-    scaled = layers.Multiply(name="film_scaled")([x, scale])
-    change = layers.Add(name="film_change")([scaled, shift])
-    gated = layers.Multiply(name="film_gated")([gate, change])
-    return layers.Add(name="fusion")([x, gated])
-
-def _join_metadata(head, x, metadata):
-    "What the classifier reads: one vector, or for late fusion two."
-    dense = layers.Dense(head.metadata, activation="relu", name="metadata_dense")
-    side = dense(metadata)
-    if head.fusion == "late":
-        return [x, side]
-    if head.fusion == "film":
-        return [_modulate(x, side)]
-    return [layers.Concatenate(name="fusion")([x, side])]
-
-def _logits(units, vectors):
-    "The logits of one vector, or the sum of those of two."
-    if len(vectors) == 1:
-        return layers.Dense(units, name="logits", dtype="float32")(vectors[0])
-    each = [layers.Dense(units, name=name, dtype="float32")(vector)
-            for name, vector in zip(("image_logits", "metadata_logits"), vectors)]
-    return layers.Add(name="logits", dtype="float32")(each)
-
-def _classify(head, vectors, task):
-    "Probabilities: one a class, or that of the positive class of two."
-    if head.output == "softmax":
-        logits = _logits(len(task.classes), vectors)
-        return layers.Softmax(name="probabilities", dtype="float32")(logits)
-    if not task.is_binary:
-        raise DataError(Problem("recipe", None, f"a sigmoid output for {len(task.classes)} classes",
-                                "two classes", 'Use Head(output="softmax").'))
-    logit = _logits(1, vectors)
-    return layers.Activation("sigmoid", name="probabilities", dtype="float32")(logit)
-
 # %% ../nbs/21c_training.ipynb #b395ac3b
-@contextlib.contextmanager
-def _in_precision(name):
-    "Make layers in a recipe's precision."
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name if name in POLICIES else "float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
 def build_model(
     recipe: Recipe,
     task: Task,
@@ -156,6 +68,98 @@ def build_model(
         model = keras.Model(inputs, _classify(recipe.head, vectors, task), name=recipe.name)
     return model, [l.name for l in net.layers if l.name != "preprocess"]
 
+# %% ../nbs/21c_training.ipynb #18071251
+@contextlib.contextmanager
+def _in_precision(name):
+    "Make layers in a recipe's precision."
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name if name in POLICIES else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+# %% ../nbs/21c_training.ipynb #3b0c82a7
+ATTENTION_HEADS = 4
+KEY_WIDTH = 32  # numbers in which each head compares two places
+
+def _pool(head, features):
+    "One vector a picture, from a feature map or a sequence of tokens."
+    if head.pool == "flatten":
+        return layers.Flatten(name="pool")(features)
+    if head.pool == "attention":
+        features = _attend(features)
+    is_map = len(features.shape) == 4
+    pooling = layers.GlobalAveragePooling2D if is_map else layers.GlobalAveragePooling1D
+    return pooling(name="pool")(features)
+
+def _attend(features):
+    "Places that have looked at each other, (batch, places, channels); at first unchanged."
+    tokens = features
+    if len(features.shape) == 4:
+        tokens = layers.Reshape((-1, features.shape[-1]), name="tokens")(features)
+    normed = layers.LayerNormalization(name="attention_norm")(tokens)
+    attention = layers.MultiHeadAttention(ATTENTION_HEADS, KEY_WIDTH, name="attention")
+    # what is added is normalised too, with a scale that begins at 0
+    gate = layers.LayerNormalization(gamma_initializer="zeros", name="attention_gate")
+    return layers.Add(name="attended")([tokens, gate(attention(normed, normed))])
+
+# %% ../nbs/21c_training.ipynb #d58ed608
+def _dense_layers(head, x):
+    "The head's own layers. The order in which they are made decides their random numbers."
+    if head.normalise:
+        x = layers.BatchNormalization(name="head_norm")(x)
+    for n, units in enumerate(head.dense):
+        dropout = layers.Dropout(head.dropout, name=f"head_dropout_{n}")
+        dense = layers.Dense(units, activation="relu", name=f"head_{n}")
+        x = dropout(dense(x))
+    if head.dropout and not head.dense:
+        x = layers.Dropout(head.dropout, name="head_dropout")(x)
+    return x
+
+# %% ../nbs/21c_training.ipynb #5c7b690d
+def _join_metadata(head, x, metadata):
+    "What the classifier reads: one vector, or for late fusion two."
+    dense = layers.Dense(head.metadata, activation="relu", name="metadata_dense")
+    side = dense(metadata)
+    if head.fusion == "late":
+        return [x, side]
+    if head.fusion == "film":
+        return [_modulate(x, side)]
+    return [layers.Concatenate(name="fusion")([x, side])]
+
+def _modulate(x, metadata):
+    "A vector scaled and shifted by metadata, as far as a gate is open."
+    width = x.shape[-1]
+    gate = layers.Dense(width, activation="sigmoid", name="film_gate")(metadata)
+    scale = layers.Dense(width, kernel_initializer="zeros", name="film_scale")(metadata)
+    shift = layers.Dense(width, kernel_initializer="zeros", name="film_shift")(metadata)
+    scaled = layers.Multiply(name="film_scaled")([x, scale])
+    change = layers.Add(name="film_change")([scaled, shift])
+    gated = layers.Multiply(name="film_gated")([gate, change])
+    return layers.Add(name="fusion")([x, gated])
+
+# %% ../nbs/21c_training.ipynb #f955ab0f
+def _classify(head, vectors, task):
+    "Probabilities: one a class, or that of the positive class of two."
+    if head.output == "softmax":
+        logits = _logits(len(task.classes), vectors)
+        return layers.Softmax(name="probabilities", dtype="float32")(logits)
+    if not task.is_binary:
+        raise DataError(Problem("recipe", None, f"a sigmoid output for {len(task.classes)} classes",
+                                "two classes", 'Use Head(output="softmax").'))
+    logit = _logits(1, vectors)
+    return layers.Activation("sigmoid", name="probabilities", dtype="float32")(logit)
+
+def _logits(units, vectors):
+    "The logits of one vector, or the sum of those of two."
+    if len(vectors) == 1:
+        return layers.Dense(units, name="logits", dtype="float32")(vectors[0])
+    each = [layers.Dense(units, name=name, dtype="float32")(vector)
+            for name, vector in zip(("image_logits", "metadata_logits"), vectors)]
+    return layers.Add(name="logits", dtype="float32")(each)
+
+# %% ../nbs/21c_training.ipynb #1565e61e
 def build_head(
     recipe: Recipe,  # without a metadata branch
     task: Task,
@@ -168,6 +172,26 @@ def build_head(
     return keras.Model(vector, answer, name="suffix")
 
 # %% ../nbs/21c_training.ipynb #4954c968
+def set_trainable(
+    model: keras.Model,  # from build_model
+    backbone: list,  # names of the backbone's layers
+    unfreeze: int | float | str,  # see Stage
+    scratch: bool = False,  # batch norm trains too
+    rates: dict | None = None,  # dropout rates by layer name, to undo an earlier silencing
+) -> str:  # name of the first layer that moves
+    "Freeze what lies below the layers a stage trains; a `DataError` for an unknown layer."
+    first = _first_trained(backbone, unfreeze)
+    frozen = set(backbone[:first])
+    for layer in model.layers:
+        is_norm = layer.name in backbone and isinstance(layer, layers.BatchNormalization)
+        layer.trainable = layer.name not in frozen and (scratch or not is_norm)
+    for name, rate in (rates or {}).items():
+        model.get_layer(name).rate = rate
+    start = backbone[first] if first < len(backbone) else _first_of_head(model)
+    silence_dropout(model, start)
+    return start
+
+# %% ../nbs/21c_training.ipynb #bf28d377
 def _first_trained(backbone, unfreeze):
     "The position in the backbone of the first layer that trains; its length if none does."
     if unfreeze == "all":
@@ -185,25 +209,6 @@ def _first_of_head(model):
     "The first layer with weights on the way to the pooling, or else the pooling."
     names = [layer.name for layer in model.layers]
     return "attention_norm" if "attention_norm" in names else "pool"
-
-def set_trainable(
-    model: keras.Model,  # from build_model
-    backbone: list,  # names of the backbone's layers
-    unfreeze: int | float | str,  # see Stage
-    scratch: bool = False,  # batch norm trains too
-    rates: dict | None = None,  # dropout rates by layer name, to undo an earlier silencing
-) -> str:  # name of the first layer that moves
-    "Freeze everything below the layers a stage trains."
-    first = _first_trained(backbone, unfreeze)
-    frozen = set(backbone[:first])
-    for layer in model.layers:
-        is_norm = layer.name in backbone and isinstance(layer, layers.BatchNormalization)
-        layer.trainable = layer.name not in frozen and (scratch or not is_norm)
-    for name, rate in (rates or {}).items():
-        model.get_layer(name).rate = rate
-    start = backbone[first] if first < len(backbone) else _first_of_head(model)
-    silence_dropout(model, start)
-    return start
 
 # %% ../nbs/21c_training.ipynb #06387f2c
 def two_columns(
@@ -454,30 +459,19 @@ class Checkpoint(keras.callbacks.Callback):
 # %% ../nbs/21c_training.ipynb #70482295
 SHORT_STEPS = 5e6  # parameters; networks below take several steps at a time
 
-class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    "A schedule that counts steps where Keras, which accumulates gradients, counts batches."
+def _stage_callbacks(stage):
+    "Early stopping and the halving of the learning rate, where a stage asks for them."
+    callbacks = []
+    if stage.patience:
+        better = "min" if stage.watch == "val_loss" else "max"
+        callbacks.append(keras.callbacks.EarlyStopping(
+            stage.watch, mode=better, patience=stage.patience, restore_best_weights=True))
+    if stage.plateau:
+        callbacks.append(keras.callbacks.ReduceLROnPlateau(
+            "val_accuracy", factor=.5, patience=stage.plateau, min_lr=1e-7))
+    return callbacks
 
-    def __init__(self, schedule, accumulate):
-        self.schedule = schedule
-        self.accumulate = accumulate  # batches a step
-
-    def __call__(self, batch):
-        return self.schedule(batch // self.accumulate)
-
-    def get_config(self):
-        return dict(schedule=self.schedule, accumulate=self.accumulate)
-
-def _learning_rate(stage, batches, accumulate):
-    "A number, or a cosine over all steps of the stage after a warm-up of 5 %."
-    rate = stage.learning_rate
-    if not stage.cosine:
-        return rate
-    total = max(1, batches * stage.epochs // accumulate)
-    warm_up = max(1, total // 20)
-    cosine = keras.optimizers.schedules.CosineDecay(
-        rate / 20, total - warm_up, warmup_target=rate, warmup_steps=warm_up)
-    return StepSchedule(cosine, accumulate) if accumulate > 1 else cosine
-
+# %% ../nbs/21c_training.ipynb #34fa8534
 def _make_optimizer(recipe, stage, batches):
     "Adam as the recipe wants it; Keras puts averaged weights into the model when `fit` ends."
     options = recipe.optimizer
@@ -492,17 +486,30 @@ def _make_optimizer(recipe, stage, batches):
         return keras.optimizers.LossScaleOptimizer(adam)
     return adam
 
-def _stage_callbacks(stage):
-    "Early stopping and the halving of the learning rate, where a stage asks for them."
-    callbacks = []
-    if stage.patience:
-        better = "min" if stage.watch == "val_loss" else "max"
-        callbacks.append(keras.callbacks.EarlyStopping(
-            stage.watch, mode=better, patience=stage.patience, restore_best_weights=True))
-    if stage.plateau:
-        callbacks.append(keras.callbacks.ReduceLROnPlateau(
-            "val_accuracy", factor=.5, patience=stage.plateau, min_lr=1e-7))
-    return callbacks
+def _learning_rate(stage, batches, accumulate):
+    "A number, or a cosine over all steps of the stage after a warm-up of 5 %."
+    rate = stage.learning_rate
+    if not stage.cosine:
+        return rate
+    total = max(1, batches * stage.epochs // accumulate)
+    warm_up = max(1, total // 20)
+    cosine = keras.optimizers.schedules.CosineDecay(
+        rate / 20, total - warm_up, warmup_target=rate, warmup_steps=warm_up)
+    return StepSchedule(cosine, accumulate) if accumulate > 1 else cosine
+
+# %% ../nbs/21c_training.ipynb #618fc5de
+class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    "A schedule that counts steps where Keras, which accumulates gradients, counts batches."
+
+    def __init__(self, schedule, accumulate):
+        self.schedule = schedule
+        self.accumulate = accumulate  # batches a step
+
+    def __call__(self, batch):
+        return self.schedule(batch // self.accumulate)
+
+    def get_config(self):
+        return dict(schedule=self.schedule, accumulate=self.accumulate)
 
 # %% ../nbs/21c_training.ipynb #fbbbc322
 def fit_stage(
@@ -580,7 +587,7 @@ def _earliest(cuts):
     useful = [c for c in cuts if c.useful]
     return max(useful, key=lambda c: c.remaining).layer if useful else None
 
-def _rows_by_view(recipe, train, rest):
+def _rows_needed(recipe, train, rest):
     "Rows needed in every view, and rows needed only as stored."
     if recipe.views.average:
         return np.sort(np.r_[train, rest]), ()
@@ -617,6 +624,25 @@ def _first_apart(shapes, others):
     return f"with one of shape {apart[0]}" if apart else f"{len(shapes)} of them"
 
 # %% ../nbs/21c_training.ipynb #a2a2f54f
+def _parts(recipe, table, y):
+    "Row numbers of training, validation and test part, the first capped as the recipe says."
+    train, valid, test = (np.flatnonzero(table.split == s) for s in ("train", "valid", "test"))
+    if recipe.rows.per_class:
+        train = train[limit_rows(y[train], recipe.rows.per_class, recipe.seed)]
+    return train, valid, np.sort(np.concatenate([valid, test]))
+
+def _rows_key(table):
+    "What a run's key holds of its rows."
+    return [table[name].tolist() for name in ("image_id", "dx", "split")]
+
+def _metadata_of(recipe, table, train):
+    "The encoder that the training rows teach, and all rows encoded; both None without a branch."
+    if not recipe.head.metadata:
+        return None, None
+    encoder = fit_metadata(table.iloc[train])
+    return encoder, encode_metadata(encoder, table)
+
+# %% ../nbs/21c_training.ipynb #6b5692aa
 def _refuse_unwatched(recipe, valid):
     "A `DataError` where a stage goes by a validation part that has no rows."
     watching = [stage for stage in recipe.stages if stage.patience or stage.plateau]
@@ -632,24 +658,6 @@ def _refuse_watch(recipe, task):
         raise DataError(Problem("recipe", None, f"watch='val_auc' for the task {task.name}",
                                 "a task of two classes whose metric is auc",
                                 'Use watch="val_loss".'))
-
-def _metadata_of(recipe, table, train):
-    "The encoder that the training rows teach, and all rows encoded; both None without a branch."
-    if not recipe.head.metadata:
-        return None, None
-    encoder = fit_metadata(table.iloc[train])
-    return encoder, encode_metadata(encoder, table)
-
-def _rows_key(table):
-    "What a run's key holds of its rows."
-    return [table[name].tolist() for name in ("image_id", "dx", "split")]
-
-def _parts(recipe, table, y):
-    "Row numbers of training, validation and test part, the first capped as the recipe says."
-    train, valid, test = (np.flatnonzero(table.split == s) for s in ("train", "valid", "test"))
-    if recipe.rows.per_class:
-        train = train[limit_rows(y[train], recipe.rows.per_class, recipe.seed)]
-    return train, valid, np.sort(np.concatenate([valid, test]))
 
 # %% ../nbs/21c_training.ipynb #4da70daf
 def prepare(
@@ -684,7 +692,7 @@ def prepare(
     if base:
         prefix = cut_model(model, base)[0]
         source = image_source(images, recipe.views, pixels)
-        features = cache_features(prefix, source, *_rows_by_view(recipe, train, rest), **cache)
+        features = cache_features(prefix, source, *_rows_needed(recipe, train, rest), **cache)
     return Training(recipe, task, images, y, train, valid, rest, model, backbone, rates, cuts,
                     features, base, cache, key, encoder, metadata)
 
@@ -708,7 +716,7 @@ def select_part(
     source = training.features
     if cut.layer != training.base:
         rest = between(training.model, training.base, cut.layer)
-        rows = _rows_by_view(training.recipe, training.train, training.rest)
+        rows = _rows_needed(training.recipe, training.train, training.rest)
         source = cache_features(rest, source, *rows, **training.cache)
     return Part(cut_model(training.model, cut.layer)[1], list(source.arrays), "features")
 
@@ -798,6 +806,7 @@ def _loss_of(training, drawn):
     by_label = make_loss(loss, classes, class_shift(loss, drawn, classes))
     return taught_loss(by_label, training.teacher) if training.teacher else by_label
 
+# %% ../nbs/21c_training.ipynb #8ad05169
 def train_part(
     training: Training,
     part: Part,  # from select_part
@@ -818,6 +827,7 @@ def train_part(
         part.net.set_weights(copy.get_weights())
     return pd.DataFrame(history).assign(stage=n + 1)
 
+# %% ../nbs/21c_training.ipynb #243a7394
 def train_stage(
     training: Training,
     n: int,  # number of the stage, from 0
@@ -872,6 +882,7 @@ def predict_images(
             progress.update(len(at))
     return ops.convert_to_numpy(two_columns(np.concatenate(answers)))
 
+# %% ../nbs/21c_training.ipynb #5e8160a1
 def predict(
     training: Training,
     part: Part,  # of the last stage
@@ -930,13 +941,12 @@ def _taught(training, teacher, rows):
     "The training with a teacher's answers about some rows; they are part of its key."
     if teacher is None:
         return training
-    classes = len(training.task.classes)
-    if teacher.p.shape != (len(rows), classes):
-        raise DataError(Problem("teacher", None, f"answers of shape {teacher.p.shape}",
-                                f"({len(rows)}, {classes})",
-                                "Give one row per training row, one column per class."))
+    require_answers(teacher, (len(rows), len(training.task.classes)))
     key = content_key(training.key, teacher.p, teacher.share, teacher.temperature)
     return replace(training, teacher=teacher, taught=rows, key=key)
+
+def _engine_of(training):
+    return training.features.engine if training.features else ""
 
 # %% ../nbs/21c_training.ipynb #90356974
 def fit_recipe(
@@ -973,9 +983,6 @@ def fit_recipe(
                pd.concat(histories, ignore_index=True), training.cuts, seconds, peak.mb,
                training.model.count_params(), training.encoder, seen, _engine_of(training))
 
-def _engine_of(training):
-    return training.features.engine if training.features else ""
-
 # %% ../nbs/21c_training.ipynb #5c09239a
 def save_model(
     fit: Fit,
@@ -1002,10 +1009,30 @@ def save_model(
 # %% ../nbs/21c_training.ipynb #2b1575ae
 _BATCH = 64  # pictures a prediction works on at a time
 
-def _without_optimizer(part):
-    "A part of a configuration without what only training needs."
-    return {name: value for name, value in part.items() if name != "compile_config"}
+def _check_measure(path, config, side):
+    "Raise a `DataError` for a model that takes more memory than is allowed."
+    model, shapes = _lay_out(config)
+    weights = 4 * sum(_values((None, *shape), 1) for shape in shapes)
+    if weights > model_limit():
+        raise too_large(path, "weights", weights)
+    for layer in model.layers if model else ():
+        for tensor in keras.tree.flatten(getattr(layer, "output", [])):
+            size = 4 * _BATCH * _values(tensor.shape, side)
+            if size > model_limit():
+                raise too_large(path, f"a layer {layer.name} with outputs", size)
 
+def _values(shape, side):
+    "How many numbers a tensor of one picture has; open sides count as the recipe's."
+    return int(np.prod([side if n is None else n for n in shape[1:]], dtype=object))
+
+def _check_arrays(path):
+    "Raise a `DataError` for stored weights that unpack to more memory than is allowed."
+    with open_model_file(path) as archive:
+        size = h5_bytes(io.BytesIO(archive.read("model.weights.h5")))
+    if size > model_limit():
+        raise too_large(path, "arrays", size)
+
+# %% ../nbs/21c_training.ipynb #fb599faf
 _UNMADE = "uninitialized_variables"  # where Keras lists the weights that it hasn't made
 
 def _lay_out(config):
@@ -1020,28 +1047,9 @@ def _lay_out(config):
     global_state.set_global_attribute(_UNMADE, [])  # else they are made at the next occasion
     return model, shapes
 
-def _values(shape, side):
-    "How many numbers a tensor of one picture has; open sides count as the recipe's."
-    return int(np.prod([side if n is None else n for n in shape[1:]], dtype=object))
-
-def _check_measure(path, config, side):
-    "Raise a `DataError` for a model that takes more memory than is allowed."
-    model, shapes = _lay_out(config)
-    weights = 4 * sum(_values((None, *shape), 1) for shape in shapes)
-    if weights > model_limit():
-        raise too_large(path, "weights", weights)
-    for layer in model.layers if model else ():
-        for tensor in keras.tree.flatten(getattr(layer, "output", [])):
-            size = 4 * _BATCH * _values(tensor.shape, side)
-            if size > model_limit():
-                raise too_large(path, f"a layer {layer.name} with outputs", size)
-
-def _check_arrays(path):
-    "Raise a `DataError` for stored weights that unpack to more memory than is allowed."
-    with open_model_file(path) as archive:
-        size = h5_bytes(io.BytesIO(archive.read("model.weights.h5")))
-    if size > model_limit():
-        raise too_large(path, "arrays", size)
+def _without_optimizer(part):
+    "A part of a configuration without what only training needs."
+    return {name: value for name, value in part.items() if name != "compile_config"}
 
 # %% ../nbs/21c_training.ipynb #16a62137
 def load_model(
@@ -1068,6 +1076,7 @@ def load_model(
     _check_ends(path, model, info)
     return model, info
 
+# %% ../nbs/21c_training.ipynb #8e9a79b7
 def _refused(path, error, written_by):
     "The `DataError` for a model that Keras doesn't load."
     reason = str(error).rpartition("Exception encountered: ")[2] or type(error).__name__
@@ -1098,6 +1107,13 @@ def _check_ends(path, model, info):
         _check_metadata(path, inputs.get("metadata"), info["encoder"])
     _check_outputs(path, model, task_from_dict(info["task"]))
 
+def _check_outputs(path, model, task):
+    shapes = [tuple(tensor.shape) for tensor in model.outputs]
+    widths = {len(task.classes), 1} if task.is_binary else {len(task.classes)}
+    if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] not in widths:
+        raise unusable_model(path, f"outputs of shapes {shapes} for {len(task.classes)} classes")
+
+# %% ../nbs/21c_training.ipynb #c3542941
 def _check_picture(path, shape):
     batch, height, width, colours = shape
     if colours != 3:
@@ -1114,12 +1130,6 @@ def _check_metadata(path, shape, encoder):
     width = len(MetadataEncoder.from_dict(encoder).names)
     if shape != (None, width):
         raise unusable_model(path, f"metadata of shape {shape} where its encoder makes {width}")
-
-def _check_outputs(path, model, task):
-    shapes = [tuple(tensor.shape) for tensor in model.outputs]
-    widths = {len(task.classes), 1} if task.is_binary else {len(task.classes)}
-    if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] not in widths:
-        raise unusable_model(path, f"outputs of shapes {shapes} for {len(task.classes)} classes")
 
 # %% ../nbs/21c_training.ipynb #85baf0a5
 def model_side(

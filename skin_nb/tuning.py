@@ -272,6 +272,7 @@ def _outcome(trial, score, recipe, folds):
         trial.set_user_attr("error", str(e))
         return dict(state=TrialState.FAIL)
 
+# %% ../nbs/26_tuning.ipynb #37475faa
 def _propose(study, space, seed, worker):
     "The next trial."
     study.sampler = optuna.samplers.TPESampler(seed=_next_seed(seed, worker, count_finished(study)))
@@ -326,6 +327,7 @@ def run_study(
             _run_trial(trial, score, tuned_recipe(base, trial.params, space), folds)
     return study_table(study)
 
+# %% ../nbs/26_tuning.ipynb #5acaa24e
 def _until(study, trials, ends):
     "Again and again, until there are enough finished trials or it is late."
     finished = count_finished(study)
@@ -341,6 +343,7 @@ def _begin_with(study, choices):
     if None not in choices.values() and not waiting and not count_finished(study):
         study.enqueue_trial(choices)
 
+# %% ../nbs/26_tuning.ipynb #af8e6402
 def run_workers(
     jobs: int,  # processes; 1: this one
     score: Callable,  # as of run_study; it has to be picklable
@@ -495,6 +498,7 @@ def plot_fields(
     fig.suptitle("Every trial by what it chose (lines: means)", x=.02, ha="left")
     return fig
 
+# %% ../nbs/26_tuning.ipynb #53012497
 def _plot_field(ax, trials, name, options):
     "One panel: points, and their means along the field."
     at = _positions(trials[name], options)
@@ -550,6 +554,7 @@ def plot_parallel(
     ax.spines[["left", "right", "top"]].set_visible(False)
     return ax
 
+# %% ../nbs/26_tuning.ipynb #38b13855
 def _draw_trials(ax, trials, space, **style):
     "A line for each trial."
     heights = [_height(trials[name], options) for name, options in space.items()]

@@ -100,7 +100,7 @@ def missing_values(
 ) -> pd.DataFrame:  # one row per column with gaps: empty cells, "unknown" cells, share of rows
     "What the table doesn't know."
     gaps = pd.DataFrame({"empty": table.isna().sum(), "unknown": table.eq("unknown").sum()})
-    gaps["share"] = (gaps.sum(axis=1) / max(len(table), 1)).round(4)
+    gaps["share"] = gaps.sum(axis=1) / max(len(table), 1)
     return gaps[gaps.share > 0]
 
 def class_counts(
@@ -183,7 +183,8 @@ def _age_balance(table):
 def _sex_balance(table):
     sexes = [(table.sex == sex).sum() for sex in ("female", "male")]
     rarer = min(sexes) / max(sum(sexes), 1)
-    return "neither sex under 40 %", rarer >= .4, f"{rarer:.0%}"
+    found = f"{rarer:.0%}" if any(sexes) else "no sexes"
+    return "neither sex under 40 %", rarer >= .4, found
 
 def _class_balance(images):
     top, low = _extremes(images)
@@ -277,6 +278,14 @@ def plot_information(
     ax.legend(frameon=False, loc="lower right")
     return ax
 
+# %% ../nbs/10_data_understanding.ipynb #29628595
+def _tells_nothing(ax, column):
+    "Whether a column has no known value; its figure then stays empty, and the title says so."
+    known = column.notna() & (column != "unknown")
+    if not known.any():
+        ax.set(title=f"Nothing is known of {column.name}", xticks=[], yticks=[])
+    return not known.any()
+
 # %% ../nbs/10_data_understanding.ipynb #ecc8bc43
 def plot_class_counts(
     table: pd.DataFrame,  # dx, lesion_id
@@ -305,12 +314,15 @@ def plot_ages(
 ):  # Matplotlib Axes
     "Histogram of ages in steps of five years, with a kernel density estimate."
     from scipy.stats import gaussian_kde
+    ax = axes(ax, (6, 3))
+    if _tells_nothing(ax, table.age):
+        return ax
     age = table.age.dropna()
     low, middle, high = age.quantile([.25, .5, .75])
     x = np.linspace(0, 100, 201)
-    ax = axes(ax, (6, 3))
     ax.hist(age, np.arange(-2.5, 102.5, 5), color="#56B4E9", edgecolor="white")
-    ax.plot(x, gaussian_kde(age)(x) * len(age) * 5, color="#0072B2", label="kernel density")
+    if age.nunique() > 1:  # of one age there is no density
+        ax.plot(x, gaussian_kde(age)(x) * len(age) * 5, color="#0072B2", label="kernel density")
     ax.axvline(middle, color="0.3", ls=":", label="median")
     ax.set(xlabel="age (years)", ylabel="images",
            title=f"Half of the images show people of {low:.0f} to {high:.0f} years")
@@ -350,10 +362,12 @@ def plot_by_sex(
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "The sexes in each class, as shares."
+    ax = axes(ax, (6, 3))
+    if _tells_nothing(ax, table.sex):
+        return ax
     counts = pd.crosstab(table.dx, table.sex)
     counts = counts.reindex(index=task_of(table).classes, columns=SEXES, fill_value=0)
     male = counts.male / (counts.male + counts.female)
-    ax = axes(ax, (6, 3))
     _draw_shares(ax, counts, "barh", ["#CC79A7", "#0072B2", "0.75"], width=.8)
     most, least = _extremes(male)
     ax.set(xlabel="share of the class's images", ylabel="class (images)", xlim=(0, 1),
@@ -367,10 +381,13 @@ def plot_by_age_group(
 ):  # Matplotlib Axes
     "The classes in each age group, as shares."
     task = task_of(table)
-    counts = pd.crosstab(age_group(table.age), table.dx)
+    ages = age_group(table.age)
+    ax = axes(ax, (6.5, 3.4))
+    if _tells_nothing(ax, ages):
+        return ax
+    counts = pd.crosstab(ages, table.dx)
     counts = counts.reindex(index=AGE_GROUPS, columns=task.classes, fill_value=0)
     counts = counts[counts.sum(axis=1) > 0]
-    ax = axes(ax, (6.5, 3.4))
     shares = _draw_shares(ax, counts, "bar", list(task.palette.values()), width=.85, rot=0)
     ax.set(xlabel="age in years (images)", ylabel="share of the images", ylim=(0, 1),
            title=_age_title(task, shares))
@@ -406,8 +423,10 @@ def plot_age_box(
 ):  # Matplotlib Axes
     "Ages in each class: median, quartiles, range."
     task = task_of(table)
-    ages = {c: table.age[table.dx == c].dropna() for c in task.classes}
     ax = axes(ax, (6.5, 3.2))
+    if _tells_nothing(ax, table.age):
+        return ax
+    ages = {c: table.age[table.dx == c].dropna() for c in task.classes}
     draw_boxes(ax, ages, task.palette)
     middle = pd.Series({c: a.median() for c, a in ages.items()})
     high, low = _extremes(middle)
@@ -422,10 +441,12 @@ def plot_sites(
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Class by localization as a heat map."
+    ax = axes(ax, (7.4, 3.2))
+    if _tells_nothing(ax, table.localization):
+        return ax
     counts = pd.crosstab(table.dx, table.localization)
     counts = counts.reindex(task_of(table).classes, fill_value=0)
     share = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    ax = axes(ax, (7.4, 3.2))
     if shares:
         _draw_cells(ax, share, "share of the class", ".2f")
     else:

@@ -4,8 +4,10 @@ import os
 from unittest.mock import patch
 from corpus import Bad, by_command
 from PIL import Image
+from skin_nb.cache_command import cache_command
 from skin_nb.commands import check_command, run_command
 from skin_nb.demo import demo_command
+from skin_nb.regress_command import regress_command
 from skin_nb.template import new_recipe_command
 
 
@@ -310,7 +312,32 @@ DEMOS = [
     Bad("bad argument: a demo on a port that is none", demo("--model", "{}/m", "--port", "http"),
         ("--port", "http")),
     Bad("bad argument: a demo elsewhere", demo("--model", "{}/m", "--host", "198.51.100.7"),
-        ("198.51.100.7", "an address of this machine"))]
+        ("198.51.100.7", "an address of this machine", "Correct --host")),
+    Bad("bad argument: a demo nowhere", demo("--model", "{}/m", "--host", "no host"),
+        ("no host", "Correct --host"))]
+
+
+def update(path, *arguments):
+    "A case of skin_nb_regress --update; {} in an argument is the case's folder."
+    return lambda folder: by_command(regress_command, str(folder / "run"), "--update", "--baseline",
+                                     path.format(folder), *arguments)
+
+
+def cache(*arguments):
+    return lambda folder: by_command(cache_command, *arguments)
+
+
+OTHERS = [
+    Bad("bad argument: a parameter twice",
+        run("--only", "33", "-p", "size", "64", "-p", "size", "32"), ("size a second time",)),
+    Bad("bad argument: a baseline in place of a text",
+        beside(text("new.json", "notes"), update("{}/new.json")), ("new.json", "no baseline")),
+    Bad("bad argument: a baseline that nobody could read", update("{}/new.csv"), (".json",)),
+    Bad("bad argument: a baseline of no fold", update("{}/new.json", "--folds", "9"), ("--folds",)),
+    Bad("bad argument: a baseline of no notebook", update("{}/new.json", "--only", "999"),
+        ("--only",)),
+    Bad("bad argument: all of the cache and a part of it", cache("--all", "--older-than", "30"),
+        ("--older-than", "Leave --all out"))]
 
 ARGUMENTS = [*NUMBERS, *NOTEBOOKS, *DATA, *PLACES, *LIBRARIES, *WEIGHTS, *BASELINES, *CHECKS,
-             *RECIPES, *DEMOS]
+             *RECIPES, *DEMOS, *OTHERS]

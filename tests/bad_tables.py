@@ -88,6 +88,11 @@ TABLES = [
     raw_case("nul", replaced("L3", "L\0"), "row 5", "NUL"),
     raw_case("latin1", lambda text: text.replace("back", "Gesäß").encode("latin-1"), "row 2", "UTF-8"),
     raw_case("utf16", lambda text: text.encode("utf-16"), "UTF-16", "CSV UTF-8"),
+    raw_case("latin1_of_old_macs", lambda text: text.replace("L3", "Gesäß").replace("\n", "\r").encode("latin-1"), "row 5", "UTF-8"),
+    raw_case("utf16_unmarked", lambda text: text.encode("utf-16-le"), "UTF-16", "CSV UTF-8"),
+    raw_case("lines_between_quotes", lambda text: "".join(f'"{line}"\n' for line in text.splitlines()).encode(), "row 1",
+             "one cell between quotation marks"),
+    raw_case("open_quote_after_blank", replaced("L3,", 'L3, "'), "row 5", "never closed"),
     raw_case("workbook", lambda text: b"PK\x03\x04" + bytes(50), "an Excel workbook"),
     raw_case("login_page", lambda text: b"<!DOCTYPE html><p>Log in</p>", "a web page"),
     raw_case("git_lfs", lambda text: b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
@@ -237,6 +242,22 @@ def many_diagnoses(folder):
     return partial(write_suggestion, folder)
 
 
+def packed_part(folder):
+    read = ham(folder)
+    (folder / "images" / "I0.jpg").unlink()
+    (folder / "part_2.zip").write_text("x")
+    return read
+
+
+def dicom_beside_table(folder):
+    "All pictures are there, and none is read: nobody has to unpack anything."
+    read = ham(folder)
+    for file in (folder / "images").iterdir():
+        file.rename(file.with_suffix(".dcm"))
+    assert len(find_problems(folder)) == 1
+    return read
+
+
 def suggestion(folder):
     sorted_pictures(folder, "a.jpg", "b.jpg")
     return partial(write_suggestion, folder)
@@ -267,6 +288,11 @@ TABLES += [
     folder_case("stray", lambda f: sorted_pictures(f, "nv/a.jpg", "mel/b.jpg", "c.jpg"), "c.jpg", "Move it"),
     folder_case("heic", lambda f: with_file(f, "nv/x.heic", "x", "nv/a.jpg", "mel/b.jpg"), "x.heic", "JPEG"),
     folder_case("dicom", lambda f: with_file(f, "nv/x.dcm", "x", "nv/a.jpg", "mel/b.jpg"), "x.dcm", "format"),
+    folder_case("heic_only", lambda f: with_file(f, "nv/x.heic", "x"), "no picture that is read", "x.heic", "JPEG"),
+    folder_case("one_class_of_heic", lambda f: with_file(f, "malignant/x.heic", "x", "benign/a.jpg"), "x.heic", "JPEG"),
+    folder_case("packed_classes", lambda f: with_file(f, "nv/pictures.zip", "x"), "nv/pictures.zip", "Unpack"),
+    folder_case("packed_part", packed_part, "row 2", "Unpack part_2.zip"),
+    folder_case("dicom_beside_table", dicom_beside_table, "I0.dcm", "DICOM"),
     folder_case("lost_link", with_lost_link, "c.jpg", "a link to nothing"),
     folder_case("formula", lambda f: sorted_pictures(f, "nv/=1+1.jpg", "mel/b.jpg"), "=1+1", "Rename"),
     folder_case("formula_class", lambda f: sorted_pictures(f, "=owl/a.jpg", "crow/b.jpg"), "=owl", "Rename"),
@@ -275,7 +301,7 @@ TABLES += [
                 "30 classes in 30 pictures"),
     folder_case("no_classes", lambda f: partial(read_folder, sorted_pictures(f, "a.jpg").args[0]), "a.jpg"),
     folder_case("pipe", with_pipe, "1 pictures without a label"),
-    folder_case("unlike_copies", unlike_copies, "I0.jpg", "unlike", "Remove the wrong one"),
+    folder_case("unlike_copies", unlike_copies, "I0.jpg", "unlike", "remove the picture that is wrong"),
     folder_case("two_tables", two_tables, "another table than", "Move the wrong one"),
     folder_case("two_diagnoses", two_diagnoses, "of lesion L0", "akiec and bcc"),
     folder_case("lost_groupings", lost_groupings, "LesionGroupings.csv", "Fetch the file again"),

@@ -1,5 +1,6 @@
 "Somebody else's predictions: what is read, what is refused, which mistakes are seen, and the page."
 import json
+import os
 import re
 import numpy as np
 import pandas as pd
@@ -8,11 +9,12 @@ from html_reader import Reader
 from skin_nb.audit import audit_command, audit_page, audit_predictions
 from skin_nb.core import DataError
 from skin_nb.evaluation import split_arrays
-from skin_nb.foreign import judge_foreign, read_foreign, read_ids
+from skin_nb.foreign import PictureNames, judge_foreign, read_foreign, read_ids
 from skin_nb.predictions import invent_predictions
 from skin_nb.signs import (
     BALANCED, BY_IMAGE, HONEST_INVENTIONS, PERFECT, REPEATED, answer_signs, plant_mistakes, signs_found)
-from skin_nb.tasks import HAM10000, MELANOMA, with_task
+from skin_nb.preparation import lesion_clusters
+from skin_nb.tasks import HAM10000, MELANOMA, task_in_group, with_task
 
 ISIC = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
 P = HAM10000.p_columns
@@ -176,6 +178,42 @@ def test_training_lists(tmp_path, labels):
         Image.new("RGB", (8, 8)).save(tmp_path / "c" / f"{i}.png")
     found = [read_ids(tmp_path / name, labels.image_id) for name in ("a.txt", "b.csv", "c")]
     assert found == [(set(ids), 1), (set(ids), 0), (set(ids), 0)]
+    for file in (tmp_path / "c").iterdir():
+        file.rename(file.with_suffix(".dcm"))  # a name is enough
+    assert read_ids(tmp_path / "c", labels.image_id) == (set(ids), 0)
+
+
+@pytest.mark.parametrize("between", [", ", " ", ";\n", '"\n"', '",\n  "', "_downsampled.jpg\n"])
+def test_training_lists_in_many_hands(tmp_path, labels, between):
+    ids = labels.image_id[:5]
+    (tmp_path / "a.txt").write_text(f'["{between.join(ids)}"]')
+    assert read_ids(tmp_path / "a.txt", labels.image_id) == (set(ids), 0)
+
+
+def test_a_folder_that_nobody_may_enter_hides_training_pictures(tmp_path, labels, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+    def guarded(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(DataError, match="locked: found permission denied"):
+        read_ids(tmp_path, labels.image_id)
+
+
+def test_an_id_wins_over_a_name_without_folders():
+    names = PictureNames(["a/x", "x", "y_downsampled", "y", "z_downsampled", "w"])
+    found = [names.find(c) for c in ("x.heic", "b/a/x", "Y", "y_downsampled.jpg", "z", "w_downsampled")]
+    assert found == ["x", "a/x", "y", "y_downsampled", "z_downsampled", "w"]
+
+
+@pytest.mark.parametrize("row", [[0] * 7, [-.1, 1.1, *[0] * 5], [.5] * 7])
+def test_a_single_wrong_row_is_named(truth, read, row):
+    table = challenge(truth)
+    table.loc[3, ISIC] = row
+    with pytest.raises(DataError, match="row 5: found numbers from .* that sum to"):
+        read(table)
 
 
 @pytest.mark.parametrize("name", [n for n in HONEST_INVENTIONS if n != "large"])
@@ -267,6 +305,7 @@ def test_command(house, capsys):
     assert audit_command(asked) == 0
     said = capsys.readouterr().out
     assert "suggest none" in said and "constant answer" in said
+    assert said.startswith("layout ham10000, table HAM10000_metadata.csv, part training")
     assert {p.name for p in folder.iterdir() if p.is_dir()} == {"answers_audit", "answers_audit_2"}
     record = json.loads((folder / "answers_audit/audit.json").read_text())
     assert record["found"] == [] and record["coverage"]["judged"] == len(table)
@@ -276,7 +315,7 @@ def test_command(house, capsys):
     assert "30 test pictures are training pictures" in " ".join(capsys.readouterr().out.split())
     before = (folder / "new/audit.html").read_bytes()
     assert audit_command([*asked, *out]) == 2
-    assert "a new or empty folder" in capsys.readouterr().err
+    assert "where something is already" in capsys.readouterr().err
     assert (folder / "new/audit.html").read_bytes() == before
 
 
@@ -299,3 +338,9 @@ def test_near_duplicates_are_seen(house, tmp_path, capsys):
     both = with_task(pd.concat([table.iloc[:40], twin], ignore_index=True), HAM10000)
     pairs = pairs_across(both, [table.image_id[0]], ["twin"])
     assert pairs[["image_a", "image_b"]].iloc[0].tolist() == [table.image_id[0], "twin"]
+    people = both.assign(patient_id=[f"P{i}" for i in range(len(both))])
+    people = with_task(people, task_in_group(HAM10000, "patient_id"))
+    pairs = pairs_across(people, [table.image_id[0]], ["twin"])
+    assert pairs[["lesion_a", "lesion_b"]].iloc[0].tolist() == [table.lesion_id[0], "other"]
+    patients = pd.Series(lesion_clusters(people, pairs), people.image_id)
+    assert patients[table.image_id[0]] == patients["twin"] == "P0"

@@ -12,6 +12,7 @@ from skin_nb.preparation import (encode_metadata, fit_metadata, lesions_shared, 
 from skin_nb.own_data import left_out_rows, read_folder, read_own_table
 from skin_nb.readers import (find_problems, read_any, read_ham10000, read_isic2018, read_isic2019,
                              survey)
+from skin_nb.tables import GAPS
 from skin_nb.tasks import HAM10000, ISIC2019, MELANOMA, task_in_group, task_of
 from skin_nb.understanding import class_counts
 
@@ -223,6 +224,8 @@ def lonely(call):
     (["melanoma", "nevus"], ("nevus", "mel")),
     (["NV", "Basal cell carcinoma", "SCC"], ("bcc", "nv", "scc")),
     (["Melanoma", "other"], MELANOMA.classes),
+    (["bcc", "Nevus", "Pigmented_benign_keratosis"], ("bcc", "bkl", "nv")),
+    (["Melanoma (mel)", "Naevi (moles, nv)", "Wart (not mel)"], ("Wart (not mel)", "mel", "nv")),
     (HAM10000.classes, HAM10000.classes),
     ([HAM10000.descriptions[c].partition(" /")[0] for c in HAM10000.classes], HAM10000.classes),
     (["nv"], HAM10000.classes)])
@@ -305,6 +308,27 @@ def test_isic2019_leaves_out_what_is_none_of_the_eight(tmp_path):
     assert left_out_rows(table) == {"UNK": 2}
 
 
+@pytest.mark.parametrize("names", [dict(AK="AKIEC"), dict(image="image_name"), dict(image="isic_id", UNK="unk")])
+def test_isic2019_under_other_names(tmp_path, names):
+    isic2019(tmp_path, ["AK", "NV", "SCC"])
+    truth = tmp_path / "ISIC_2019_Training_GroundTruth.csv"
+    pd.read_csv(truth).rename(columns=names).to_csv(truth, index=False)
+    assert lonely(lambda: read_any(tmp_path)).dx.tolist() == ["akiec", "nv", "scc"]
+
+
+@pytest.mark.parametrize("columns", [COLUMNS_2019[:7], [*COLUMNS_2019[:7], "UNK"]])
+def test_the_first_seven_classes_of_isic2019(tmp_path, columns):
+    isic2019(tmp_path, ["AK", "NV", *columns[7:]], columns, on_disk="{}_downsampled")
+    table = lonely(lambda: read_any(tmp_path))
+    assert table.dx.tolist() == ["akiec", "nv"] and task_of(table) == HAM10000
+
+
+def test_people_without_diagnoses(tmp_path):
+    picture().save(tmp_path / "a.jpg")
+    (tmp_path / "ISIC_2019_Test_Metadata.csv").write_text("image,age_approx,anatom_site_general,sex\na,50,,male\n")
+    refused(lambda: read_any(tmp_path), "no column of diagnoses", "--unlabelled")
+
+
 def test_isic2019_metadata(tmp_path):
     images = isic2019(tmp_path, ["MEL", "NV", "SCC"], on_disk="{}_downsampled")
     file = tmp_path / "ISIC_2019_Training_Metadata.csv"
@@ -370,7 +394,7 @@ def test_own_table_of_known_classes_is_ham10000(tmp_path):
 
 def test_own_table_leaves_classes_out(tmp_path):
     "Rows and pictures both; a picture that isn't there is nobody's problem."
-    own_table(tmp_path, ROWS, classes=dict(nevus="nv", scc=None, Seborrheic=None))
+    own_table(tmp_path, ROWS, classes={"nevus": "nv", "scc ": None, "Seborrheic": None})
     (tmp_path / "photos" / "e.jpg").unlink()
     with pytest.warns(UserWarning, match="1 of class SCC, 1 of class Seborrheic"):
         table, problems = survey(tmp_path)
@@ -398,21 +422,62 @@ def test_own_table_by_patient(tmp_path):
 
 
 def test_gaps_of_own_tables(tmp_path):
-    gaps = ["NA", "NaN", "None", ""]
+    gaps = [*GAPS, *map(str.upper, GAPS[1:]), "None"]
     rows = [(f"{i}.jpg", "nv", f"L{i}", "P", gap, gap) for i, gap in enumerate(gaps)]
     table = read_any(own_table(tmp_path, rows, age="years", sex="gender", localization="years"))
     assert table.age.isna().all() and set(table.sex) == set(table.localization) == {"unknown"}
-    own_table(tmp_path, [*rows, ("9.jpg", "NA", "None", "P", "", "")])
-    with pytest.warns(UserWarning, match="1 of 5 pictures have no lesion_id"):
+    own_table(tmp_path, [*rows, ("gap.jpg", "NA", "None", "P", "", "")])
+    with pytest.warns(UserWarning, match=f"1 of {len(gaps) + 1} pictures have no lesion_id"):
         table, problems = survey(tmp_path)
-    assert [p.found for p in problems] == ["no class for image 9"]
-    assert table.lesion_id.tolist() == ["L0", "L1", "L2", "L3", "9"]
+    assert [p.found for p in problems] == ["no class for image gap"]
+    assert table.lesion_id.tolist() == [*(f"L{i}" for i in range(len(gaps))), "gap"]
+
+
+def test_pictures_of_unknown_lesions_are_not_of_one(tmp_path):
+    words = ["unknown", "Unknown", "-", "?", "#N/A", "L1"]
+    own_table(tmp_path, [(f"{i}.jpg", "nv", word, word) for i, word in enumerate(words)],
+              patient_id="person")
+    with pytest.warns(UserWarning, match="5 of 6 pictures have no lesion_id"):
+        table = read_any(tmp_path)
+    assert table.lesion_id.tolist() == [*"01234", "L1"] and set(table.patient_id) == {"", "L1"}
+
+
+def test_own_table_leaves_rows_without_a_class_out(tmp_path):
+    "As the problem with these rows says."
+    rows = [*ROWS, ("f.jpg", "", "L5", "P4"), ("g.jpg", "NA", "L6", "P4")]
+    problem, = survey(own_table(tmp_path, rows))[1][:1]
+    assert '{"classes": {"": null}}' in problem.fix
+    with pytest.warns(UserWarning, match=r"1 of class \(empty\)") as told:
+        table = read_any(own_table(tmp_path, rows, classes={"": None}))
+    assert len(table) == len(ROWS) and left_out_rows(table) == {"(empty)": 1, "NA": 1}
+    assert not any("explains" in str(warning.message) for warning in told)
+
+
+def test_capitals_make_no_other_site(tmp_path):
+    "A clinic's own words stay as they are written, and a model knows them in any capitals."
+    words = ["Lower Extremity", "FACE", "Gesäß", "Unknown"]
+    own_table(tmp_path, [(f"{i}.jpg", "nv", f"L{i}", "HISTO", word, "Male") for i, word in enumerate(words)],
+              localization="years", dx_type="person")
+    table = read_any(tmp_path)
+    assert table.localization.tolist() == ["lower extremity", "face", "Gesäß", "unknown"]
+    assert set(table.dx_type) == {"histo"}
+    encoder = fit_metadata(table)
+    told = table.assign(localization=table.localization.str.upper())
+    assert (encode_metadata(encoder, told) == encode_metadata(encoder, table)).all()
+
+
+def test_columns_beside_class_folders(tmp_path):
+    sort_into(tmp_path, ["nv", "mel", "healthy"])
+    (tmp_path / "columns.json").write_text('{"classes": {"healthy": null}}')
+    refused(lambda: read_any(tmp_path), "0 tables", "move columns.json away")
 
 
 @pytest.mark.parametrize("mapping, found", [
     (dict(group="lesion"), "group 'lesion'"), (dict(group="patient_id"), "no patient_id"),
     (dict(malignant=["wart"]), "malignant: wart"), (dict(malignant="mel"), 'malignant: "mel"'),
-    (dict(classes=["nv"]), "classes: ["), (dict(classes=dict(SCC=1)), "classes: {"),
+    (dict(classes=["nv"]), "classes: ["), (dict(classes=dict(SCC=1)), "or null for a class"),
+    (dict(classes=dict(SCC="null")), "null without quotation marks"),
+    (dict(classes=dict(SCC="")), "'SCC' called ''"),
     (dict(sexes=dict(u=None)), "sexes: {"), (dict(task="my task"), "task 'my task'"),
     (dict(task="ham10000"), "task 'ham10000' with Nevus, Seborrheic, scc"), (dict(age=3), "age: 3"),
     (dict(classes={row[1]: None for row in ROWS}), "no class"),
@@ -452,7 +517,7 @@ def test_masks_and_test_pictures_are_passed_over(ham):
 
 def test_two_pictures_of_one_name(ham):
     picture(99, (90, 60)).save(ham.root / f"{IDS[0]}.jpg")
-    audited(ham.root, IDS[0], "unlike", "Remove the wrong one")
+    audited(ham.root, IDS[0], "unlike", "remove the picture that is wrong")
 
 
 # pictures

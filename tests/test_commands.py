@@ -187,6 +187,20 @@ def test_a_question_that_the_data_can_not_answer(checkout):
     assert r.returncode == 2 and "crow, owl" in r.stderr and "Traceback" not in r.stderr
 
 
+def test_experiments_of_others(tmp_path, monkeypatch):
+    "Whoever uses papermill tags a cell; an experiment of this house takes data, or says where it writes."
+    from skin_nb.batch import no_experiments, notebooks_folder, own_notebooks, parameter_defaults
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nbs").mkdir()
+    notebook(tmp_path / "nbs/30_train.ipynb", "1", defaults="lr = .1")
+    assert notebooks_folder() == own_notebooks()
+    assert "no parameter is called data or out or runs" in no_experiments(tmp_path / "nbs").popitem()[1]
+    mine = tmp_path / "nbs/31_mine.ipynb"
+    notebook(mine, "1", defaults='data: str = "sample"\nout: str = ""\nleft: int')
+    assert notebooks_folder() == tmp_path / "nbs"
+    assert parameter_defaults(mine) == dict(data="sample", out="")
+
+
 def test_list():
     r = call("skin_nb_run", "--list")
     assert r.returncode == 0 and r.stdout.splitlines()[-1].split()[:2] == ["90", "Results"]

@@ -244,6 +244,29 @@ def test_a_torn_ensemble_is_not_taken_for_its_last_member(ensemble, tmp_path):
             load_any(torn)
 
 
+def test_a_run_on_data_that_have_changed_is_named(runs, tmp_path):
+    from skin_nb.ensemble_files import ensemble_of_runs
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    table = pd.read_csv(runs["small"] / "predictions.csv")
+    table.loc[3, "dx"] = "nv" if table.dx[3] != "nv" else "mel"
+    table.to_csv(changed / "predictions.csv", index=False)
+    with pytest.raises(DataError, match="changed.predictions.csv: found other classes in it.*as in small.*run both again"):
+        ensemble_of_runs(dict(small=runs["small"], changed=changed), tmp_path / "joint")
+    assert not (tmp_path / "joint").exists()
+
+
+def test_an_error_of_a_member_names_the_ensemble(ensemble, monkeypatch):
+    from skin_nb import ensemble_files
+    from skin_nb.model_files import unusable_model
+    def refuse(file, name):
+        raise unusable_model(file, "a model of tomorrow")
+    monkeypatch.setattr(ensemble_files, "_load_member", refuse)
+    with pytest.raises(DataError) as caught:
+        ensemble_files.load_any(ensemble)
+    assert caught.value.problems[0].file == f"{ensemble} (small)"
+
+
 def test_only_models_of_the_same_classes_are_joined(runs, tmp_path):
     from skin_nb.ensemble_files import save_ensemble
     models = {name: folder / "model.keras" for name, folder in runs.items()}

@@ -1,14 +1,17 @@
 "What people who do this job have on their disks: which pictures, classes and lesions come out, and what is said of the rest."
 import json
 import os
+import shutil
 import time
 import unicodedata
 import warnings
 import pandas as pd
 import pytest
 from PIL import Image
+from skin_nb.folders import nearest_names, row_names
 from skin_nb.own_data import left_out_rows, write_suggestion
-from skin_nb.readers import data_stamp, describe_reading, passed_over, read_any, survey
+from skin_nb.readers import (data_stamp, describe_reading, passed_over, read_any, read_isic2018,
+                             survey)
 from skin_nb.tables import TABLE_COLUMNS
 from skin_nb.tasks import HAM10000, task_of
 
@@ -62,7 +65,10 @@ def test_every_format_at_every_depth_is_read(tmp_path):
     ("masks/a.png", "masks"), ("HAM10000_segmentations_lesion_tschandl/a.png", "masks"),
     ("__MACOSX/nv/._a.jpg", "masks"), ("nv/@eaDir/a.jpg/SYNOFILE_THUMB_M.jpg", "hidden or system"),
     ("nv/.thumbs/a.jpg", "hidden or system"), ("lost+found/a.jpg", "hidden or system"),
-    ("nv/.a.jpg", "hidden or system"), ("nv/a_segmentation.png", "masks beside")])
+    ("nv/.a.jpg", "hidden or system"), ("nv/a_segmentation.png", "masks beside"),
+    ("nv/#snapshot/a.jpg", "hidden or system"), ("@Recycle/a.jpg", "hidden or system"),
+    ("Task1_GroundTruth/a_segmentation.png", "masks beside"),
+    ("Task2_GroundTruth/a_attribute_pigment_network.png", "masks beside")])
 def test_what_is_passed_over_is_named(tmp_path, place, reason):
     sorted_into(tmp_path, "nv/a.jpg", "mel/b.jpg", place)
     table = in_order(tmp_path)
@@ -104,6 +110,8 @@ def test_pictures_of_the_challenge_beside_ham10000(tmp_path):
     lambda t: t.assign(dx=t.dx.str.upper(), sex="Male"),
     lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions)),
     lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions).str.replace(" ", "_").str.replace("_/_", " / ")),
+    lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions) + "  (" + t.dx + ")"),
+    lambda t: t.assign(dx=t.dx.replace(dict(nv="Nevus", mel="Malignant melanoma", bkl="pigmented_benign_keratosis"))),
     lambda t: t.assign(image_id=t.image_id + ".JPG"),
     lambda t: t.assign(image_id="C:\\data\\" + t.image_id + ".jpg"),
     lambda t: t.assign(image_id=t.image_id.str.lower()),
@@ -133,6 +141,8 @@ def test_what_spreadsheets_write(tmp_path, how):
 @pytest.mark.parametrize("change", [
     lambda text: "sep=,\n" + text,
     lambda text: "\n" + text,
+    lambda text: "\n".join(", ".join(f'"{c}"' for c in line.split(",")) for line in text.splitlines()),
+    lambda text: text + "\x1a",
     lambda text: text.replace(",back\n", ",back,,\n"),
     lambda text: text + " , , , , , , \n",
     lambda text: text.replace("male", "M"),
@@ -181,6 +191,34 @@ def test_the_path_in_a_table_is_honoured(tmp_path, cell):
     assert read.image_id.is_unique
 
 
+def test_folders_of_patients_are_no_classes(tmp_path):
+    "Where a table names the pictures in them, and nobody has said what its columns mean."
+    sorted_into(tmp_path, *[f"images/p{i}/lesion.jpg" for i in range(4)])
+    cells = [f"images/p{i}/lesion.jpg" for i in range(4)]
+    pd.DataFrame(dict(file=cells, diagnosis=["owl", "crow"] * 2)).to_csv(tmp_path / "list.csv", index=False)
+    problem, = survey(tmp_path)[1]
+    assert "--suggest" in problem.fix and "list.csv" in problem.found
+    write_suggestion(tmp_path)
+    assert in_order(tmp_path).dx.tolist() == ["owl", "crow"] * 2
+
+
+def test_a_table_that_says_too_little_to_tell_patients_apart(tmp_path):
+    sorted_into(tmp_path, *[f"p{i}/lesion.jpg" for i in range(4)])
+    pd.DataFrame(dict(file="lesion.jpg", what=["owl", "crow"] * 2)).to_csv(tmp_path / "list.csv", index=False)
+    (tmp_path / "columns.json").write_text('{"image_id": "file", "dx": "what"}')
+    for problem in survey(tmp_path)[1][:2]:
+        assert "folder" in problem.fix.lower() and problem.count in (1, 3)
+
+
+def test_rows_about_people_find_their_pictures():
+    "By the folder where names repeat; a row of another patient is nobody's."
+    names = row_names(["images/p1/a.jpg", "images\\p2\\a.jpg", "p2/b.png"])
+    assert names == ["images/p1/a", "images/p2/a", "p2/b"]
+    places = ["/data/p2/a.jpg", "/data/images/p1/A.jpg", "/data/p9/a.jpg", "b", "c.jpg"]
+    assert nearest_names(places, names) == ["images/p2/a", "images/p1/a", None, "p2/b", None]
+    assert row_names(["x/a.jpg", "x/b.jpg"]) == ["a", "b"]
+
+
 # one problem a cause
 
 def test_a_problem_of_many_rows_is_said_once(tmp_path):
@@ -223,14 +261,16 @@ def test_a_conflict_is_decided_by_its_owner(tmp_path):
 def test_every_folder_is_a_class_where_somebody_says_so(tmp_path):
     sorted_into(tmp_path, "nv/a.jpg", "mel /b.jpg", "healthy/c.jpg")
     (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "nv" / "2020" / "may").mkdir(parents=True)
+    (tmp_path / "nv" / "2020" / "may" / "who.tsv").write_text("a\tb\n")
     problem, = survey(tmp_path)[1]
     assert "healthy/c.jpg" in problem.file and "--layout folders" in problem.fix
     table = in_order(tmp_path, layout="Folders")
     assert task_of(table).classes == ("healthy", "mel", "nv")
-    assert passed_over(table) == ["passed over: tables, since folders tell the classes: 1, such as notes.csv"]
+    assert passed_over(table) == ["passed over: tables, since folders tell the classes: 2, such as notes.csv"]
 
 
-@pytest.mark.parametrize("ones", [("True", "False"), ("1,0", "0,0"), ("1", "0")])
+@pytest.mark.parametrize("ones", [("True", "False"), ("1,0", "0,0"), ("1", "0"), ("1", "")])
 def test_a_truth_in_many_hands(tmp_path, ones):
     one, zero = ones
     sorted_into(tmp_path, "a.jpg", "b.jpg")
@@ -239,6 +279,15 @@ def test_a_truth_in_many_hands(tmp_path, ones):
     (tmp_path / "groups.csv").write_text("image,lesion_id\nA.jpg,L1\nB.jpg,L1\n")
     table = in_order(tmp_path)
     assert table.dx.tolist() == ["mel"] * 2 and table.lesion_id.tolist() == ["L1"] * 2
+
+
+def test_a_truth_with_none_of_the_classes(tmp_path):
+    "The column UNK of ISIC 2019, in a table of 2018's classes."
+    sorted_into(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    truth = TRUTH.strip() + ",UNK\na,1,0,0,0,0,0,0,0\nb,0,1,0,0,0,0,0,0\nc,0,0,0,0,0,0,0,1\n"
+    (tmp_path / "truth.csv").write_text(truth)
+    table = in_order(tmp_path)
+    assert table.dx.tolist() == ["mel", "nv"] and left_out_rows(table) == {"UNK": 1}
 
 
 def test_the_challenge_beside_ham10000(tmp_path):
@@ -261,6 +310,48 @@ def test_parts_are_named(tmp_path):
     assert "pictures of other parts: 2" in passed_over(table)[0]
 
 
+def truths(root, name, *parts):
+    "The challenge with a truth `name` and pictures in a folder for each part."
+    for part in parts:
+        sorted_into(root, f"{part}/images/{part}.jpg")
+        (root / part / name).parent.mkdir(exist_ok=True)
+        (root / part / name).write_text(TRUTH + f"{part},1,0,0,0,0,0,0\n")
+
+
+@pytest.mark.parametrize("part", ["val", "Validation", "VALID"])
+def test_parts_by_the_names_of_folders(tmp_path, part):
+    truths(tmp_path, "GroundTruth.csv", "train", "val")
+    assert in_order(tmp_path, part=part).image_id.tolist() == ["val"]
+    with pytest.warns(UserWarning, match="lesion of its own"):
+        assert read_isic2018(tmp_path, part).image_id.tolist() == ["val"]
+
+
+def test_parts_that_no_name_tells(tmp_path):
+    "Advice that can be followed: --part would choose none of them."
+    truths(tmp_path, "GroundTruth.csv", "january", "february")
+    problem, = survey(tmp_path)[1]
+    assert "a folder of its own" in problem.fix and "--part" not in problem.fix
+    assert in_order(tmp_path / "january").image_id.tolist() == ["january"]
+
+
+def test_a_truth_twice_is_one(tmp_path):
+    truths(tmp_path, "truth.csv", "one")
+    shutil.copy(tmp_path / "one" / "truth.csv", tmp_path / "truth (1).csv")
+    assert len(in_order(tmp_path)) == 1
+
+
+TRAINING = "ISIC2018_Task3_Training_"
+
+
+def test_archives_unpacked_into_folders_of_their_own_names(tmp_path):
+    deep = tmp_path / f"{TRAINING}GroundTruth" / f"{TRAINING}GroundTruth"
+    deep.mkdir(parents=True)
+    (deep / "truth.csv").write_text(TRUTH + "a,1,0,0,0,0,0,0\n")
+    sorted_into(tmp_path, f"{TRAINING}Input/{TRAINING}Input/a.jpg", "ISIC2018_Task1-2_Training_Input/z.jpg")
+    table = in_order(tmp_path)
+    assert table.image_id.tolist() == ["a"] and "pictures of other parts: 1" in passed_over(table)[0]
+
+
 @pytest.mark.parametrize("parts", [["train", "test"], ["Training", "Validation", "Testing"]])
 def test_parents_of_class_folders(tmp_path, parts):
     sorted_into(tmp_path, *[f"{part}/{name}" for part in parts for name in ("benign/1.jpg", "malignant/2.jpg")])
@@ -276,6 +367,9 @@ ELSEWHERE = {
     "isic_archive": (dict(isic_id=["a", "b", "c"], age_approx=["50", "", "60"], diagnosis_1=["Benign", "Malignant", "Benign"],
                           diagnosis_3=["Nevus", "Melanoma, NOS", "Seborrheic keratosis"], lesion_id=["L1", "", ""],
                           sex=["male", "female", ""], anatom_site_general=["head/neck"] * 3), ["nv", "mel", "bkl"]),
+    "isic_archive_of_ham10000": (dict(isic_id=["a", "b", "c"], diagnosis_1=["Benign", "Malignant", "Malignant"],
+                                      diagnosis_3=["Pigmented benign keratosis", "Melanoma Invasive", "Basal cell carcinoma"]),
+                                 ["bkl", "mel", "bcc"]),
     "pad_ufes_20": (dict(patient_id=["P1", "P2", "P3"], lesion_id=["1", "2", "3"], age=["40", "50", "60"],
                          gender=["FEMALE", "MALE", ""], region=["FACE", "ARM", "NOSE"], diagnostic=["NEV", "SEK", "ACK"],
                          img_id=["a.png", "b.png", "c.png"]), ["nv", "bkl", "akiec"]),

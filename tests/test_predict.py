@@ -252,6 +252,15 @@ def test_metadata_are_matched_and_missing_ones_named(trial, test_part, home, tmp
     assert np.allclose(by_row[columns], answers[columns], atol=1e-5)
 
 
+def test_metadata_of_patients_whose_pictures_have_one_name(tmp_path):
+    from skin_nb.classifier import match_metadata, read_metadata
+    cells = [f"images/p{i}/lesion.jpg" for i in range(3)]
+    pd.DataFrame(dict(file=cells, age=[30, 40, 50])).to_csv(tmp_path / "people.csv", index=False)
+    found = match_metadata(["/elsewhere/p2/lesion.jpg", "/elsewhere/p0/lesion.jpg", "/elsewhere/p7/lesion.jpg"],
+                           read_metadata(tmp_path / "people.csv"))
+    assert found.age.tolist()[:2] == [50, 30] and np.isnan(found.age[2])
+
+
 # several models in one file
 
 @pytest.fixture(scope="module")

@@ -171,7 +171,7 @@ def test_patients_are_named_where_they_are_the_matter(patients):
 
 def test_linked_patients_stay_together(patients):
     split = split_by_lesion(patients)
-    first, second = (split.patient_id[split.split == p].iloc[0] for p in ("train", "test"))
+    first, second = (split.lesion_id[split.split == p].iloc[0] for p in ("train", "test"))
     link = pd.DataFrame(dict(lesion_a=[first], lesion_b=[second]))
     assert lesions_shared(split, link) == 1
     assert lesions_shared(split_by_lesion(patients, pairs=link), link) == 0

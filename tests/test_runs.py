@@ -1,4 +1,5 @@
 "Runs: how they end, what a second one knows of the first, and what they say meanwhile."
+import contextlib
 import json
 import os
 import select
@@ -16,7 +17,7 @@ from skin_nb.batch import (
     EARLIER, batch_environment, find_notebooks, no_experiments, notebooks_folder, run_notebooks,
     run_one)
 from skin_nb.commands import describe_plan, plan_run, report_run, run_command, run_parser
-from skin_nb.core import DataError
+from skin_nb.core import DataError, Problem
 from skin_nb.regression import Baseline
 from skin_nb.rows import result_table
 
@@ -427,6 +428,16 @@ def test_numbers_of_the_profile(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:nothing says")
+def test_a_cluster_that_nobody_reaches_leaves_no_folder(tmp_path, monkeypatch, capsys):
+    @contextlib.contextmanager
+    def nobody(address):
+        raise DataError(Problem("--dask", None, address, "a scheduler", "Start one."))
+        yield
+    monkeypatch.setattr("skin_nb.commands.connected", nobody)
+    assert run_command(["--only", "30", "--out", str(tmp_path / "run"), "--dask", "tcp://none:1"]) == 2
+    assert "Start one" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
 def test_which_sample_is_meant(tmp_path, monkeypatch):
     class_folders(tmp_path)
     (tmp_path / "data").rename(tmp_path / "sample")

@@ -94,6 +94,18 @@ def test_reading_order_is_import_order():
     climbs = [(p.stem, m) for n, p in enumerate(NOTEBOOKS) for m in imported_modules(p) if place[m] >= n]
     assert climbs == []
 
+def unused_imports(path):
+    "Names that a module imports and nothing in it uses."
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    aliases = [a for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names]
+    imported = {(a.asname or a.name).split(".")[0] for a in aliases}
+    return sorted(imported - {n.id for n in nodes if isinstance(n, ast.Name)})
+
+def test_exported_code_uses_what_it_imports():
+    "What only the tests of a chapter need is imported in its hidden cell."
+    found = {p.stem: unused_imports(p) for p in (ROOT / "skin_nb").rglob("*.py")}
+    assert {p: names for p, names in found.items() if names} == {}
+
 def test_no_name_means_two_things():
     "Every public name of the package, outside the recipes, is exported once."
     modules = sorted(p for p in (ROOT / "skin_nb").rglob("[a-z]*.py") if p.parent.name != "recipes")

@@ -8,6 +8,7 @@ from skin_nb.backbones import find_weights
 from skin_nb.balancing import STRATEGIES
 from skin_nb.core import DataError
 from skin_nb.gradcam import grad_cam
+from skin_nb.heads import SoftTargets
 from skin_nb.recipe import Cache, Head, Optimizer, Recipe, Rows, Stage
 from skin_nb.tasks import HAM10000, MELANOMA, with_task
 from skin_nb.training import fit_recipe, load_model, predict_table, prepare, save_model
@@ -133,3 +134,10 @@ def test_batch_norm_trains_where_it_is_asked_to_and_nowhere_below(small, tmp_pat
     truth = (table.dx[table.split == "valid"] == "mel").to_numpy().astype(int)
     loss = -np.log(valid[np.arange(len(truth)), truth]).mean()
     assert loss == pytest.approx(fit.history.val_loss.iloc[-1], abs=1e-4)  # what was validated is what is saved
+
+
+def test_a_teacher_has_spoken_of_every_training_row(small, tmp_path):
+    table, images = small
+    too_few = SoftTargets(np.full((3, 2), .5), .5)
+    with pytest.raises(DataError, match=r"shape \(3, 2\).*one row per training row"):
+        fit_recipe(SCRATCH, table, images, tmp_path, verbose=0, teacher=too_few)

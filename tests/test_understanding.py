@@ -347,10 +347,16 @@ def test_every_check_is_tested(good):
 
 def test_quality_of_a_table_that_knows_nothing(tmp_path):
     challenge(tmp_path, "Test", ["nv", "mel"])
-    met = u.quality_checks(alone(read_any, tmp_path)).set_index("check").met
-    assert not met["no column lacks more than 5 %"]
-    assert not met["neither sex under 40 %"]
-    assert met["every row has its picture"]
+    checks = u.quality_checks(alone(read_any, tmp_path)).set_index("check")
+    assert not checks.met["no column lacks more than 5 %"]
+    assert not checks.met["neither sex under 40 %"]
+    assert checks.met["every row has its picture"]
+    assert checks.found["neither sex under 40 %"] == "no sexes"
+
+
+def test_shares_are_not_rounded_before_they_are_compared(table):
+    three = table[:3].assign(age=[np.nan, 45., 45.])
+    assert u.missing_values(three).share["age"] == 1 / 3
 
 
 @each_view
@@ -393,6 +399,18 @@ def test_figures_name_their_axes(table, name, view):
     ax = FIGURES[name](view(table))
     assert ax.get_title() and ax.get_xlabel()
     assert ax.get_ylabel() or name == "information"
+
+
+NEEDS = {"ages": "age", "by sex": "sex", "by age group": "age", "age box": "age",
+         "by site": "localization", "by site, shares": "localization"}
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_figures_of_pictures_of_unknown_people(table, name):
+    unknown = table.assign(age=np.nan, sex="unknown", localization="unknown")
+    assert FIGURES[name](unknown).get_title() == f"Nothing is known of {NEEDS[name]}"
+    unknown.loc[0, ["age", "sex", "localization"]] = 45., "male", "back"
+    assert "Nothing" not in FIGURES[name](unknown).get_title()
 
 
 def test_titles_follow_the_table(table):
@@ -479,6 +497,20 @@ def test_colours_of_lesion_and_skin():
     got = mean_colours(images, masks, every=1).iloc[0]
     assert np.allclose(got[:3], to_lab(np.uint8([150, 60, 50])), atol=1e-3)
     assert np.allclose(got[3:], to_lab(np.uint8([200, 200, 200])), atol=1e-3)
+
+
+def test_a_mask_of_the_whole_picture_leaves_no_skin(table, images, masks):
+    masks = masks.copy()
+    masks[:3] = True
+    masks[3] = False
+    colours = mean_colours(images, masks)
+    assert colours.isna().any(axis=1).to_numpy().nonzero()[0].tolist() == [0, 1, 2, 3]
+    assert colours.filter(like="skin")[:3].isna().all(None) and colours.lesion_L[:3].notna().all()
+    assert colours.filter(like="lesion").iloc[3].isna().all() and colours.skin_L.notna()[3]
+    assert background_auc(colours, table) == background_auc(colours[3:], table[3:])
+    medians = plot_colours(colours, table, "skin").axes[0].lines[4::6]
+    assert len(medians) == len(CLASSES)
+    assert np.isfinite([line.get_ydata()[0] for line in medians]).all()
 
 
 @pytest.fixture(scope="module")

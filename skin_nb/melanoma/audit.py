@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 from ..core import DataError, Problem, axes, replacing
-from ..evaluation import bootstrap_scores, ranking_scores
+from ..evaluation import bootstrap_scores, interval_ends, ranking_scores
 from ..pictures import open_header
-from ..siim import read_duplicates, read_siim_rows
+from ..siim import read_siim_rows
 from ..tasks import group_of, task_of
 from ..terminal import Progress
 
@@ -102,7 +102,7 @@ def melanoma_shares(
         return dict(enumerate(found))
 
     drawn = bootstrap_scores(shares, rows[group_of(rows)].to_numpy(), n_boot, seed)
-    ends = [np.nanquantile(drawn[k], [.025, .975]) for k in range(len(names))]
+    ends = [interval_ends(drawn[k]) for k in range(len(names))]
     images = member.sum(1).astype(int)
     found = (member @ mel).astype(int)
     return pd.DataFrame(dict(images=images, melanomas=found, share=found / images,
@@ -261,13 +261,10 @@ def compare_arms(
     return pd.DataFrame([_compared(key, (against, key[1]), whole, drawn) for key in whole])
 
 # %% ../../nbs/40_siim_isic.ipynb #dc84ffb1
-def _ends(values):
-    return np.nanquantile(values, [.025, .975]).tolist()
-
 def _compared(key, reference, whole, drawn):
     "A row of `compare_arms`."
-    lo, hi = _ends(drawn[key])
-    d_lo, d_hi = _ends(drawn[key] - drawn[reference])
+    lo, hi = interval_ends(drawn[key]).tolist()
+    d_lo, d_hi = interval_ends(drawn[key] - drawn[reference]).tolist()
     value = whole[key].item()
     return dict(arm=key[0], score=key[1], value=value, lo=lo, hi=hi,
                 difference=value - whole[reference].item(), d_lo=d_lo, d_hi=d_hi)

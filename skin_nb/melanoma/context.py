@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Callable
 import numpy as np
 import pandas as pd
-from ..core import DataError, Problem, axes, set_seed
+from ..core import DataError, Problem, set_seed
 from ..evaluation import ranking_scores
 from ..heads import reduce_features
-from .audit import auc_by_fold, compare_arms
+from .audit import auc_by_fold
 from ..tasks import COLOURS, group_of, task_of
 
 # %% ../../nbs/42_patient_context.ipynb #1a282c97

@@ -23,16 +23,15 @@ from ..certainty import (
 from ..core import DataError, Problem, axes, replacing
 from ..decisions import estimate_prior, operating_points, prevalence_calibration
 from ..evaluation import (
-    bootstrap_scores, choose_alarm, evaluate, sensitive_threshold)
-from ..experiment import load_data, load_melanoma
-from ..heads import frozen_network
+    bootstrap_scores, choose_alarm, evaluate, interval_ends, interval_of, sensitive_threshold)
+from ..experiment import load_melanoma
 from .audit import auc_by_fold
 from ..pictures import decode_images
 from ..preparation import split_by_lesion
 from ..shift import (
-    RECALIBRATION_DRAWS, colour_moments, crop_middle, lose_detail, match_colours,
-    noise_pictures, photographs, picture_measures, recalibration_study, shades_of_gray,
-    shift_table, shuffle_tiles, strangeness_errors, summarise_draws)
+    RECALIBRATION_DRAWS, colour_moments, crop_middle, lose_detail, match_colours, noise_pictures,
+    photographs, picture_measures, recalibration_study, shades_of_gray, shuffle_tiles,
+    strangeness_errors, summarise_draws)
 from ..tasks import COLOURS, MELANOMA, as_melanoma, task_of, with_task
 
 # %% ../../nbs/55_external.ipynb #4f53c035
@@ -201,7 +200,7 @@ def _auc_columns(predictions, n_boot):
     "The AUC with its interval."
     area = _area_of(predictions)
     value, drawn = _resample(lambda weights: dict(auc=area(weights)), predictions, n_boot)
-    lo, hi = np.nanquantile(drawn["auc"], [.025, .975])
+    lo, hi = interval_ends(drawn["auc"])
     return dict(value, auc_lo=lo, auc_hi=hi)
 
 def place_scores(
@@ -403,7 +402,7 @@ def _judged(predictions):
 def _difference(both, predictions, n_boot, seed=0):
     "Two scores of the same rows and their difference, with a paired bootstrap of groups."
     value, drawn = _resample(both, predictions, n_boot, seed)
-    lo, hi = np.nanquantile(drawn["after"] - drawn["before"], [.025, .975])
+    lo, hi = interval_ends(drawn["after"] - drawn["before"])
     return dict(value, difference=value["after"] - value["before"], lo=lo, hi=hi)
 
 # %% ../../nbs/55_external.ipynb #02fcd89a
@@ -522,7 +521,7 @@ def certainty_table(
 def _error_columns(predictions, n_boot):
     "The calibration error with its interval."
     scores = evaluate(predictions, n_boot=n_boot)
-    lo, hi = scores["intervals"]["ece"]
+    lo, hi = interval_of(scores, "ece")
     return dict(ece=scores["ece"], ece_lo=lo, ece_hi=hi)
 
 def _share_columns(predictions, n_boot):

@@ -12,7 +12,7 @@ import pandas as pd
 from ..pictures import decode_images
 from ..predictions import predictions_table
 from ..preparation import split_by_lesion
-from ..recipe import Head, Recipe
+from ..recipe import Recipe
 from ..tasks import Task
 from ..training import build_model, fit_recipe
 
