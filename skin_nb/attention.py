@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['NETWORKS', 'NAMES', 'MAP_MEASURES', 'LEAST', 'choose_networks', 'Explained', 'explained_part', 'all_maps',
-           'map_table', 'intervals_of', 'weighted_mean', 'mean_table', 'right_against_wrong', 'told_from_zero',
-           'plot_attention', 'class_table', 'pair_table']
+           'map_table', 'intervals_of', 'weighted_mean', 'mean_table', 'right_against_wrong', 'plot_attention',
+           'class_table', 'pair_table']
 
 # %% ../nbs/56_attention.ipynb #8dd52455
 import warnings
 from dataclasses import dataclass
 import numpy as np
 import pandas as pd
+from .beside import told_from_zero
 from .core import DataError, Problem, axes
 from .evaluation import bootstrap_scores, interval_ends
 from .experiment import Trial, confident_pairs
@@ -215,13 +216,6 @@ def right_against_wrong(
     return _each_map(maps.dropna(subset="mass"), rate)  # an empty map has no place
 
 # %% ../nbs/56_attention.ipynb #8f45104b
-def told_from_zero(
-    rows: pd.DataFrame,  # lo, hi of differences
-) -> str:
-    "How many differences have an interval without 0, in words."
-    clear = ((rows.lo > 0) | (rows.hi < 0)).sum()
-    return f"{clear} of {len(rows)} differences can be told from 0"
-
 def plot_attention(
     differences: pd.DataFrame,  # from right_against_wrong
     ax=None,  # Matplotlib Axes; None: a new figure

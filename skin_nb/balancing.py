@@ -6,9 +6,9 @@
 __all__ = ['SMOTE_KINDS', 'INVENTING', 'FOR_TWO', 'SAMPLERS', 'STRATEGIES', 'neighbours_for', 'published_columns',
            'smote_as_published', 'plot_balance', 'picture_report', 'plot_pictures', 'check_pictures', 'nearest_own',
            'smotenc_with_pictures', 'TrainingSet', 'row_weights', 'drawn_labels', 'resample_features',
-           'pictures_by_lot', 'repeat_rows', 'draw_rows', 'draw_batches', 'limit_rows', 'class_weights',
-           'effective_number', 'positive_weight', 'Loss', 'row_losses', 'class_shift', 'Strategy', 'strategies_for',
-           'make_training_set']
+           'pictures_by_lot', 'repeat_rows', 'draw_rows', 'draw_batches', 'limit_rows', 'weight_of_class',
+           'class_weights', 'effective_number', 'positive_weight', 'Loss', 'row_losses', 'class_shift', 'Strategy',
+           'strategies_for', 'make_training_set']
 
 # %% ../nbs/12_smote.ipynb #b671ff81
 import warnings
@@ -331,13 +331,18 @@ def limit_rows(
     return np.sort(np.concatenate([mixed[y[mixed] == c][:most] for c in np.unique(y)]))
 
 # %% ../nbs/12_smote.ipynb #d3643e9e
+def weight_of_class(
+    y: np.ndarray,  # (n,) classes
+) -> np.ndarray:  # (C,) with which all classes count the same; rows have 1 on average
+    "Weights inverse to class frequency: scikit-learn's “balanced”."
+    counts = np.bincount(y)
+    return len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+
 def class_weights(
     y: np.ndarray,  # (n,) classes
 ) -> np.ndarray:  # (n,) float32; their mean is 1
-    "Weights inverse to class frequency: scikit-learn's “balanced”."
-    counts = np.bincount(y)
-    weights = len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    return weights[y].astype("float32")
+    "The same, row by row."
+    return weight_of_class(y)[y].astype("float32")
 
 def effective_number(
     counts: np.ndarray,  # rows of each class

@@ -204,7 +204,9 @@ def _from_worst_to_best(intervals):
 
 def _axis_label(score):
     name = STUDY_SCORES[score]
-    return f"{name} (less is better)" if score == "calibration_error" else name
+    if score == "calibration_error":
+        return f"{name}, folds pooled\n(less is better)"
+    return name
 
 def _plot_score(ax, intervals, order):
     "One score of all strategies, a colour a network."

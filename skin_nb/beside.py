@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DEALS', 'NEED_MORE', 'GROUP_COLUMNS', 'SPELLED', 'constant_answer', 'chance_scores', 'compare_scores',
-           'patient_groups', 'subgroup_table', 'describe_subgroups', 'plot_subgroups', 'span_text', 'score_rows',
-           'class_rows', 'subgroup_rows']
+           'patient_groups', 'is_clear', 'told_from_zero', 'subgroup_table', 'describe_subgroups', 'plot_subgroups',
+           'span_text', 'score_rows', 'class_rows', 'subgroup_rows']
 
 # %% ../nbs/22j_beside.ipynb #05301f4e
 from dataclasses import dataclass
@@ -100,6 +100,20 @@ def _share_and_ends(asked, right, drawn):
     if not asked.any():
         return [np.nan] * 3
     return [right[asked].mean(), *interval_ends(drawn)]
+
+# %% ../nbs/22j_beside.ipynb #940e8e55
+def is_clear(
+    lo: float | pd.Series,  # lower ends of intervals of differences
+    hi: float | pd.Series,  # upper ends
+) -> bool | pd.Series:
+    "Whether an interval leaves out 0."
+    return (lo > 0) | (hi < 0)
+
+def told_from_zero(
+    rows: pd.DataFrame,  # lo, hi of differences
+) -> str:
+    "How many differences have an interval without 0, in words."
+    return f"{is_clear(rows.lo, rows.hi).sum()} of {len(rows)} differences can be told from 0"
 
 # %% ../nbs/22j_beside.ipynb #30b63488
 def _counts(part, task):

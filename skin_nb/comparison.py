@@ -149,9 +149,13 @@ def _check_same(name, table, first):
 
 def _same_images(predictions, split):
     "A split's rows in one order, by name; a `DataError` where they are not of the same images."
+    if len(predictions) < 2:
+        raise DataError(Problem("predictions", None, f"{len(predictions)} of a model",
+                                "those of two models at least", "Add another model."))
     first = None
     tables = {}
     for name, table in predictions.items():
+        split_arrays(table, split)  # refuses a split that isn't there
         rows = table[table.split == split].sort_values(["fold", "image_id"])
         first = rows if first is None else first
         _check_same(name, rows, first)

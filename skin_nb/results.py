@@ -51,14 +51,14 @@ def _label_dots(ax, board, right, gap=.04):
         ax.annotate(line.recipe, (line.seconds, line.headline), (right, y * height), fontsize=8,
                     va="center", arrowprops=dict(arrowstyle="-", color="0.75", lw=.6))
 
-def _spread_out(heights, gap):
-    "Ascending heights, moved up where two are closer than `gap`, and down again as a whole."
+def _spread_out(heights, gap, top=.98):
+    "Ascending heights, moved up where two are closer than a gap, and down as a whole, below a top."
     placed = []
     for height in heights:
         lowest = placed[-1] + gap if placed else 0
         placed.append(max(height, lowest))
-    moved = np.mean(np.array(placed) - heights)
-    return np.array(placed) - moved
+    placed = np.array(placed)
+    return placed - max(np.mean(placed - heights), placed[-1] - top)
 
 def _draw_chance(ax, level):
     ax.axhline(level, color="grey", ls=":", lw=1)
@@ -97,5 +97,5 @@ def _tidy(ax, ticks):
     ax.xaxis.set_major_locator(ticks)
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.xaxis.set_minor_formatter("")
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(0, .35), fontsize=8)
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -.12), ncols=3, fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 from .artefacts import ARTEFACTS, SIZE, find_artefacts, grown, paint_over, presence
-from .attention import Explained, intervals_of, told_from_zero, weighted_mean
+from .attention import Explained, intervals_of, weighted_mean
+from .beside import told_from_zero
 from .core import axes
 from .evaluation import weighted_scores
 from .experiment import Trial

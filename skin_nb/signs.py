@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['SURE', 'RESAMPLES', 'STRENGTHS', 'FOUND', 'LEAST_LESIONS', 'ORDER', 'PAIRING', 'DULL', 'TWICE', 'OVERSURE',
            'HEADLINE', 'SPARED', 'PERFECT', 'ENOUGH_RIGHT', 'REPEATED', 'BALANCED', 'BY_IMAGE', 'WARNING_SIGNS',
-           'NEED_PROBABILITIES', 'HONEST', 'Clue', 'Effect', 'measure_effect', 'large_classes', 'rank_matrix',
-           'best_order', 'sign_of_order', 'usual_orders', 'sign_of_pairing', 'spread_of_answers', 'sign_of_dullness',
-           'before_softmax', 'sign_of_softmax', 'sign_of_overconfidence', 'sign_of_headline', 'sign_of_perfection',
-           'sign_of_repeats', 'sign_of_balancing', 'sign_of_parted_lesions', 'answer_signs', 'signs_found',
-           'count_signs', 'plant_mistakes']
+           'NEED_PROBABILITIES', 'HONEST_INVENTIONS', 'Clue', 'Effect', 'measure_effect', 'large_classes',
+           'rank_matrix', 'best_order', 'sign_of_order', 'usual_orders', 'sign_of_pairing', 'spread_of_answers',
+           'sign_of_dullness', 'before_softmax', 'sign_of_softmax', 'sign_of_overconfidence', 'sign_of_headline',
+           'sign_of_perfection', 'sign_of_repeats', 'sign_of_balancing', 'sign_of_parted_lesions', 'answer_signs',
+           'signs_found', 'count_signs', 'plant_mistakes']
 
 # %% ../nbs/22i_warning_signs.ipynb #70f27c34
 from dataclasses import dataclass
@@ -440,7 +440,7 @@ def signs_found(
     return [s.mistake for s in signs if s.strength in FOUND]
 
 # %% ../nbs/22i_warning_signs.ipynb #32fa2887
-HONEST = {  # name -> arguments of invent_predictions
+HONEST_INVENTIONS = {  # name -> arguments of invent_predictions
     "usual": dict(lesions=1000),
     "small": dict(lesions=150),
     "weak": dict(lesions=600, skill=1.),

@@ -12,7 +12,7 @@ from skin_nb.evaluation import split_arrays
 from skin_nb.foreign import PictureNames, judge_foreign, read_foreign, read_ids
 from skin_nb.predictions import invent_predictions
 from skin_nb.signs import (
-    BALANCED, BY_IMAGE, HONEST, PERFECT, REPEATED, answer_signs, plant_mistakes, signs_found)
+    BALANCED, BY_IMAGE, HONEST_INVENTIONS, PERFECT, REPEATED, answer_signs, plant_mistakes, signs_found)
 from skin_nb.preparation import lesion_clusters
 from skin_nb.tasks import HAM10000, MELANOMA, task_in_group, with_task
 
@@ -216,9 +216,9 @@ def test_a_single_wrong_row_is_named(truth, read, row):
         read(table)
 
 
-@pytest.mark.parametrize("name", [n for n in HONEST if n != "large"])
+@pytest.mark.parametrize("name", [n for n in HONEST_INVENTIONS if n != "large"])
 def test_honest_models_get_no_sign(name):
-    table = invent_predictions(**HONEST[name], seed=11)
+    table = invent_predictions(**HONEST_INVENTIONS[name], seed=11)
     assert signs_found(answer_signs(table)) == []
 
 

@@ -3,8 +3,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from skin_nb.melanoma.external import (
-    Asked, Place, ask_folds, choose_rows, describe_factors, factor_table, recalibration_table,
-    transfer_table, without_classes)
+    AskedPictures, Place, ask_folds, choose_rows, describe_factors, factor_table, plot_factors,
+    recalibration_table, transfer_table, without_classes)
 from skin_nb.readers import read_any
 from skin_nb.sample import sample_folder, siim_sample_folder
 from skin_nb.tasks import as_melanoma, task_of, with_task
@@ -37,8 +37,8 @@ def test_labels_of_another_place_have_no_influence(home, away):
     x, other = invent_features(home, 2), invent_features(away, 2, 1)
     turned = away.table.assign(dx=away.table.dx.map({"mel": "other", "other": "mel"}))
     turned = with_task(turned, task_of(away.table))
-    one = ask(home, x, away=Asked(away.table, other))
-    two = ask(home, x, away=Asked(turned, other))
+    one = ask(home, x, away=AskedPictures(away.table, other))
+    two = ask(home, x, away=AskedPictures(turned, other))
     assert np.array_equal(one["away"].p_mel, two["away"].p_mel)
     test = one["away"].query("split == 'test'")
     assert set(test.image_id) == set("away/" + away.table.image_id)
@@ -46,7 +46,7 @@ def test_labels_of_another_place_have_no_influence(home, away):
 
 
 def test_a_place_is_scored_on_all_its_pictures_in_every_fold(home, away):
-    answers = ask(home, invent_features(home, 2), away=Asked(away.table, invent_features(away, 1, 1)))
+    answers = ask(home, invent_features(home, 2), away=AskedPictures(away.table, invent_features(away, 1, 1)))
     assert answers["away"].query("split == 'test'").groupby("fold").size().tolist() == [300, 300]
     table = transfer_table({"home": answers}, n_boot=50).set_index("scored_at")
     assert table.auc["home"] > table.auc["away"] > .6  # less to see there
@@ -62,13 +62,28 @@ def test_what_was_taken_away_is_what_is_named(home, away):
         test = (parts.split == "test").to_numpy()
         part = with_task(home.table[test].reset_index(drop=True), task_of(home.table))
         variants = {"as it is": x, **without}
-        return {f"home: {name}": Asked(part, v[test]) for name, v in variants.items()}
+        return {f"home: {name}": AskedPictures(part, v[test]) for name, v in variants.items()}
 
     table = factor_table(home, away, ask_folds(home, x, asked, [0, 1]), n_boot=100)
     table = table.set_index("change")
     assert table.hi["sight"] < -.2 and table.hi["rest"] > -.02
     said = describe_factors(table.reset_index())
     assert "sight -" in said and other.shape == (300, 8)
+
+
+def test_every_place_has_its_own_line_of_changes():
+    "Two other places of one model: what is clear at one is not said of the other."
+    rows = [("ham", "ham", "home", .03), ("ham", "siim", "home", .02),
+            ("siim", "ham", "away", -.01), ("siim", "isic", "away", .0)]
+    table = pd.DataFrame(rows, columns=["made_at", "other", "pictures", "difference"])
+    table = table.assign(change="nevi only", lo=table.difference - .005, hi=table.difference + .005)
+    assert describe_factors(table).splitlines() == [
+        "- Made on ham, scored on its own pictures, changed: AUC changes by nevi only +0.030 [+0.025, +0.035].",
+        "- Made on ham, scored on its own pictures, changed towards siim: AUC changes by nevi only +0.020 [+0.015, +0.025].",
+        "- Made on siim, scored on pictures of ham, changed: AUC changes by nevi only -0.010 [-0.015, -0.005].",
+        "- Made on siim, scored on pictures of isic, changed: no change moves the AUC clearly."]
+    labels = [label.get_text() for label in plot_factors(table).get_yticklabels()]
+    assert labels[:2] == ["siim → isic: nevi only", "siim → ham: nevi only"]
 
 
 def auc_of_pairs(sick, test):
@@ -84,7 +99,7 @@ def auc_of_pairs(sick, test):
 
 def test_another_scale_in_another_fold_changes_no_auc(home, away):
     "Folds whose models answer on scales of their own are not ranked against each other."
-    answers = ask(home, invent_features(home, 2), away=Asked(away.table, invent_features(away, 2, 1)))
+    answers = ask(home, invent_features(home, 2), away=AskedPictures(away.table, invent_features(away, 2, 1)))
     p = answers["away"].p_mel.where(answers["away"].fold == 0, answers["away"].p_mel / 50)
     scaled = with_task(answers["away"].assign(p_mel=p, p_other=1 - p), task_of(home.table))
     one, two = (transfer_table({"home": dict(away=t)}, n_boot=20).auc[0] for t in (answers["away"], scaled))
@@ -104,7 +119,7 @@ def test_leaving_classes_out_is_the_auc_without_them(home):
 
 
 def test_labels_repair_probabilities_that_are_too_low(home, away):
-    answers = ask(home, invent_features(home, 2), away=Asked(away.table, invent_features(away, 2, 1)))
+    answers = ask(home, invent_features(home, 2), away=AskedPictures(away.table, invent_features(away, 2, 1)))
     low = answers["away"]
     p = low.p_mel.where(low.split != "test", low.p_mel / 4)
     low = with_task(low.assign(p_mel=p, p_other=1 - p), task_of(home.table))

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PUBLISHED_COUNTS', 'IMAGE_CLASSES', 'COLOURS_OF_MODELS', 'audit_rows', 'audit_counts', 'audit_checks',
            'melanoma_shares', 'image_classes', 'owners_by_images', 'fact_sets', 'file_sets', 'audit_models',
-           'answers_left_out', 'auc_by_fold', 'auc_table', 'measure_alone', 'write_audit', 'describe_alone',
-           'plot_alone', 'plot_shares', 'describe_owners']
+           'answers_left_out', 'auc_by_fold', 'compare_arms', 'auc_table', 'measure_alone', 'write_audit_tables',
+           'describe_alone', 'plot_alone', 'plot_shares', 'describe_owners']
 
 # %% ../../nbs/40_siim_isic.ipynb #8d99f649
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
-from ..core import axes, replacing
+from ..core import DataError, Problem, axes, replacing
 from ..evaluation import bootstrap_scores, interval_ends, ranking_scores
 from ..pictures import open_header
 from ..siim import read_siim_rows
@@ -89,6 +89,10 @@ def melanoma_shares(
     "The share of melanomas among rows of each value, with 95 % intervals."
     mel = (rows.dx == "mel").to_numpy()
     values = pd.Categorical(values).remove_unused_categories()
+    if values.isna().any():
+        row = int(np.argmax(values.isna()))
+        raise DataError(Problem("values", row, "no value", "one for every row",
+                                "Call it unknown.", int(values.isna().sum())))
     codes, names = values.codes, values.categories
     member = (codes == np.arange(len(names))[:, None]).astype(float)
 
@@ -234,6 +238,37 @@ def auc_by_fold(
 
     return score
 
+# %% ../../nbs/40_siim_isic.ipynb #061c57b5
+def compare_arms(
+    arms: dict,  # name -> (seeds, N, ...) answers
+    score: Callable,  # (answers (N, ...), weights (N, b)) -> dict of arrays (b,)
+    groups: np.ndarray,  # (N,) what is drawn as a whole
+    against: str,  # the arm that all are compared with
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:  # arm, score, value, lo, hi, difference, d_lo, d_hi
+    "Scores averaged over seeds, and paired differences to one arm, with 95 % intervals."
+    def all_scores(weights):
+        found = {}
+        for name, layers_ in arms.items():
+            of_seeds = [score(answers, weights) for answers in layers_]
+            for s in of_seeds[0]:
+                found[name, s] = np.mean([scores[s] for scores in of_seeds], 0)
+        return found
+
+    whole = all_scores(np.ones((len(groups), 1)))
+    drawn = bootstrap_scores(all_scores, groups, n_boot, seed)
+    return pd.DataFrame([_compared(key, (against, key[1]), whole, drawn) for key in whole])
+
+# %% ../../nbs/40_siim_isic.ipynb #dc84ffb1
+def _compared(key, reference, whole, drawn):
+    "A row of `compare_arms`."
+    lo, hi = interval_ends(drawn[key]).tolist()
+    d_lo, d_hi = interval_ends(drawn[key] - drawn[reference]).tolist()
+    value = whole[key].item()
+    return dict(arm=key[0], score=key[1], value=value, lo=lo, hi=hi,
+                difference=value - whole[reference].item(), d_lo=d_lo, d_hi=d_hi)
+
 # %% ../../nbs/40_siim_isic.ipynb #91ed83ae
 def auc_table(
     positive: np.ndarray,  # (n,) bool
@@ -247,18 +282,13 @@ def auc_table(
     "Areas under the ROC curve and their differences, with 95 % intervals."
     area = auc_by_fold(positive, fold)
 
-    def areas(weights):
-        return {name: area(a, weights) for name, a in answers.items()}
+    def score(values, weights):
+        return dict(auc=area(values, weights))
 
-    value = {name: a[0] for name, a in areas(np.ones((len(positive), 1))).items()}
-    drawn = bootstrap_scores(areas, group, n_boot, seed)
-    lines = []
-    for name, found in drawn.items():
-        ends = interval_ends(found)
-        apart = interval_ends(found - drawn[reference])
-        lines.append(dict(auc=value[name], lo=ends[0], hi=ends[1],
-                          more=value[name] - value[reference], more_lo=apart[0], more_hi=apart[1]))
-    return pd.DataFrame(lines, index=pd.Index(answers, name="facts"))
+    arms = {name: [values] for name, values in answers.items()}
+    found = compare_arms(arms, score, group, reference, n_boot, seed)
+    names = dict(arm="facts", value="auc", difference="more", d_lo="more_lo", d_hi="more_hi")
+    return found.drop(columns="score").rename(columns=names).set_index("facts")
 
 # %% ../../nbs/40_siim_isic.ipynb #fdf2ebaa
 def measure_alone(
@@ -289,7 +319,7 @@ def measure_alone(
         images=judged.sum(), melanomas=positive[judged].sum())
 
 # %% ../../nbs/40_siim_isic.ipynb #89267a59
-def write_audit(
+def write_audit_tables(
     out: str | Path,  # folder
     **tables,  # name -> DataFrame
 ):

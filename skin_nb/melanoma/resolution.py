@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PictureCost', 'picture_cost', 'Phase', 'plans_between', 'phase_rows', 'phase_recipe', 'plan_table', 'run_plan',
-           'over_seeds', 'compare_seeds', 'seed_scores', 'score_ways', 'compare_ways', 'describe_pairs', 'plot_pairs']
+           'over_seeds', 'compare_seeds', 'seed_scores', 'score_ways', 'compare_ways', 'describe_pairs', 'plot_ways',
+           'real_table']
 
 # %% ../../nbs/44_progressive_resolution.ipynb #01ea0d7d
 from dataclasses import dataclass, replace
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Callable
 import numpy as np
 import pandas as pd
-from ..core import DataError, Problem, axes
-from ..evaluation import bootstrap_scores, interval_ends, ranking_scores, split_arrays
+from ..beside import told_from_zero
+from ..core import DataError, Problem, axes, project_folder
+from ..evaluation import split_arrays
+from .audit import auc_by_fold, compare_arms
 from ..networks import network_card
 from ..pictures import decode_images
 from ..predictions import predictions_table
@@ -137,15 +140,18 @@ def over_seeds(
     return tables
 
 # %% ../../nbs/44_progressive_resolution.ipynb #d81219dc
-def _mean_area(tables, split):
-    "The mean AUC of several tables as a function of weights (n, b), and their groups."
-    arrays = [split_arrays(t, split) for t in tables]
+def _area_of_seeds(tables, split):
+    "The AUC as a function of answers and weights, and the groups that tables have in common."
+    y, _, group = split_arrays(tables[0], split)
+    parts = [t.loc[t.split == split, ["image_id", "dx", "fold"]] for t in tables]
+    if not all(np.array_equal(part, parts[0]) for part in parts):
+        raise DataError(Problem("predictions", None, "other rows in one of the tables",
+                                "the same rows in the same order", "Use the same folds."))
+    return auc_by_fold(y, parts[0].fold.to_numpy()), group
 
-    def area(weights):
-        each = [ranking_scores(y == 1, p[:, 1], weights)[0] for y, p, _ in arrays]
-        return np.mean(each, 0)
-
-    return area, arrays[0][2]
+def _answers_of_seeds(tables, split):
+    "(seeds, n) probabilities of melanoma."
+    return np.stack([split_arrays(t, split)[1][:, 1] for t in tables])
 
 def compare_seeds(
     ours: list,  # predictions, one table a seed
@@ -155,19 +161,16 @@ def compare_seeds(
     seed: int = 0,
 ) -> dict:  # ours, theirs: mean AUC of the seeds; difference, lo and hi of its 95 % interval
     "Two ways by their mean AUC, paired bootstrap; a `DataError` where their rows differ."
-    first, group = _mean_area(ours, split)
-    second, others = _mean_area(theirs, split)
-    if not np.array_equal(group, others):
-        raise DataError(Problem("predictions", None, "other rows for the second way",
-                                "the same rows in the same order", "Use the same folds."))
+    area, group = _area_of_seeds([*ours, *theirs], split)
 
-    def both(weights):
-        return dict(ours=first(weights), theirs=second(weights))
+    def score(answers, weights):
+        return dict(auc=area(answers, weights))
 
-    value = {k: float(v[0]) for k, v in both(np.ones((len(group), 1))).items()}
-    drawn = bootstrap_scores(both, group, n_boot, seed)
-    lo, hi = interval_ends(drawn["ours"] - drawn["theirs"]).tolist()
-    return {**value, "difference": value["ours"] - value["theirs"], "lo": lo, "hi": hi}
+    arms = dict(ours=_answers_of_seeds(ours, split), theirs=_answers_of_seeds(theirs, split))
+    found = compare_arms(arms, score, group, "theirs", n_boot, seed)
+    first, second = found.to_dict("records")
+    return dict(ours=first["value"], theirs=second["value"], difference=first["difference"],
+                lo=first["d_lo"], hi=first["d_hi"])
 
 # %% ../../nbs/44_progressive_resolution.ipynb #fd2eeb37
 def seed_scores(
@@ -175,8 +178,9 @@ def seed_scores(
     split: str = "test",
 ) -> list:  # AUC of each
     "The AUC of each seed."
-    return [float(_mean_area([t], split)[0](np.ones((len(split_arrays(t, split)[0]), 1)))[0])
-            for t in tables]
+    area, group = _area_of_seeds(tables, split)
+    once = np.ones((len(group), 1))
+    return [area(answers, once).item() for answers in _answers_of_seeds(tables, split)]
 
 def score_ways(
     answers: dict,  # way -> predictions, one table a seed
@@ -212,7 +216,7 @@ def describe_pairs(
     return "\n".join(lines)
 
 # %% ../../nbs/44_progressive_resolution.ipynb #0ef4bbdc
-def plot_pairs(
+def plot_ways(
     pairs: pd.DataFrame,  # from compare_ways
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
@@ -225,6 +229,14 @@ def plot_pairs(
     names = pairs.way + " − " + pairs.against
     ax.set(yticks=range(len(pairs)), yticklabels=names, ylim=(len(pairs) - .4, -.6),
            xlabel="difference in AUC")
-    clear = ((pairs.lo > 0) | (pairs.hi < 0)).sum()
-    ax.set_title(f"{clear} of {len(pairs)} differences can be told from 0", loc="left")
+    ax.set_title(told_from_zero(pairs), loc="left")
     return ax
+
+def real_table(
+    name: str,  # of a file in results/ham10000/melanoma, without .csv
+    own: pd.DataFrame,  # this run's
+    sample: bool,  # whether that was one of the sample
+) -> pd.DataFrame:
+    "What is kept of a run on HAM10000, or this run's own where it had real data itself."
+    kept = project_folder() / f"results/ham10000/melanoma/{name}.csv"
+    return pd.read_csv(kept) if sample and kept.exists() else own
