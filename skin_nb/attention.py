@@ -136,7 +136,7 @@ def intervals_of(
     group: pd.Series,  # (n,) of the lesion
     n_boot: int = 1000,
 ) -> pd.DataFrame:  # a row a score: value, lo, hi
-    "Scores and their 95 % intervals from resampling lesions."
+    "Scores and their 95% intervals from resampling lesions."
     drawn = bootstrap_scores(score, group, n_boot)
     whole = score(np.ones((len(group), 1)))
     rows = {name: (value[0], *interval_ends(drawn[name])) for name, value in whole.items()}
@@ -162,7 +162,7 @@ def mean_table(
     group: str,  # column of the lesion
     n_boot: int = 1000,
 ) -> pd.DataFrame:  # a row a network, method and measure: value, lo, hi
-    "Means over test pictures with 95 % intervals from resampling lesions."
+    "Means over test pictures with 95% intervals from resampling lesions."
     def rate(part):
         def score(weights):
             return {m: weighted_mean(part[m].to_numpy(float), weights) for m in MAP_MEASURES}
@@ -220,7 +220,7 @@ def plot_attention(
     differences: pd.DataFrame,  # from right_against_wrong
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "Mass on the lesion, right minus wrong answers, with 95 % intervals; a line a network and map."
+    "Mass on the lesion, right minus wrong answers, with 95% intervals; a line a network and map."
     rows = differences[differences.method.isin(["Grad-CAM", "middle"])].reset_index(drop=True)
     ax = axes(ax, (6.4, .5 + .3 * len(rows)))
     for place, row in rows.iterrows():
@@ -240,7 +240,7 @@ def class_table(
     group: str,  # column of the lesion
     n_boot: int = 1000,
 ) -> pd.DataFrame:  # a row a network and class; lo, hi: of the mass
-    "Means of Grad-CAM by class, with 95 % intervals from resampling lesions."
+    "Means of Grad-CAM by class, with 95% intervals from resampling lesions."
     rows = []
     for (network, dx), part in maps[maps.method == "Grad-CAM"].groupby(["network", "dx"]):
         mass = part.mass.to_numpy(float)

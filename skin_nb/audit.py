@@ -481,7 +481,7 @@ def _confusion_figure(audit):
 
 def _recall_figure(audit):
     ax = plot_recall(audit.predictions, metrics=audit.metrics)
-    return html_figure(ax, "Bars: recall of each class with its 95 % interval")
+    return html_figure(ax, "Bars: recall of each class with its 95% interval")
 
 def _ranking_figures(audit):
     "ROC curves and reliability, where there are probabilities."
@@ -512,7 +512,7 @@ def _group_parts(audit):
     said = describe_subgroups(audit.groups.assign(network="the model"))
     lines = [line.removeprefix("- ") for line in said.splitlines()]
     drawn = plot_subgroups(audit.groups)
-    figure = html_figure(drawn, "A score of each group with its 95 % interval")
+    figure = html_figure(drawn, "A score of each group with its 95% interval")
     return bullet_list(lines), html_table(subgroup_rows(audit.groups)), figure
 
 def _split_parts(audit):
@@ -523,7 +523,7 @@ def _split_parts(audit):
     parts = [paragraph(describe_overlap(audit.overlap, noun) + ".")]
     if len(audit.memory):
         parts.append(html_table(memory_rows(audit), "Balanced accuracy over the classes that all "
-                                "groups have, with 95 % intervals"))
+                                "groups have, with 95% intervals"))
     if audit.overlap.pairs is not None and len(audit.overlap.pairs):
         parts.append(html_table(audit.overlap.pairs.head(20), "Near-duplicates, the nearest first"))
     return tuple(parts)
@@ -559,7 +559,7 @@ def _meanings():
     return [*(f"{name}: {meaning}." for name, meaning in STRENGTHS.items()),
             "constant answer: every picture gets the shares of the classes.",
             f"chance: the model's own answers, dealt to the pictures at random ({DEALS} times).",
-            "intervals: 95 %, from resampled lesions (or patients)."]
+            "intervals: 95%, from resampled lesions (or patients)."]
 
 # %% ../nbs/57_audit.ipynb #ea33a795
 AUDIT_OPTIONS = {

@@ -148,7 +148,7 @@ def study_intervals(
     n_boot: int = 1000,  # resamples of whole lesions
     seed: int = 0,
 ) -> pd.DataFrame:  # strategy, score, pooled and its ends; differences to the references and theirs
-    "Scores over all folds, averaged over seeds, with paired 95 % intervals."
+    "Scores over all folds, averaged over seeds, with paired 95% intervals."
     task = task_of(table)
     score = partial(_mean_scores, predictions, task.codes(table.dx), melanoma_number(table))
     whole = score()
@@ -193,7 +193,7 @@ def plot_study(
         ax.set(xlabel=_axis_label(score), yticks=range(len(order)), yticklabels=order)
     panels[0].legend(frameon=False, fontsize=8)
     title = f"Best balanced accuracy: {order[-1]}; worst: {order[0]}"
-    fig.suptitle(f"{title} (dotted: nothing done; lines: 95 %)", x=.02, ha="left", fontsize="large")
+    fig.suptitle(f"{title} (dotted: nothing done; lines: 95%)", x=.02, ha="left", fontsize="large")
     return fig
 
 # %% ../nbs/53_balancing_study.ipynb #cb06d8b1

@@ -96,7 +96,7 @@ def _weighted_shares(questions, w):
     return shares
 
 def _share_and_ends(asked, right, drawn):
-    "A share with the ends of its 95 % interval; NaN where there is nobody to ask about."
+    "A share with the ends of its 95% interval; NaN where there is nobody to ask about."
     if not asked.any():
         return [np.nan] * 3
     return [right[asked].mean(), *interval_ends(drawn)]
@@ -253,7 +253,7 @@ def plot_subgroups(
     least: int = 20,  # melanoma lesions (else lesions) below which a group is drawn pale
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "A score group by group with 95 % intervals, groups that are too small to judge in grey."
+    "A score group by group with 95% intervals, groups that are too small to judge in grey."
     judged = _find_judged(t)
     score = score or judged.score
     every = t[t.group == "all"].iloc[0][score]
@@ -264,7 +264,7 @@ def plot_subgroups(
     _label_groups(ax, rows, judged)
     ax.axvline(every, color="0.3", ls=":", lw=1)
     named = score.replace("_", " ")
-    ax.set(xlim=(-.02, 1.02), xlabel=f"{named} (line: 95 % interval; dotted: all, {every:.2f})")
+    ax.set(xlim=(-.02, 1.02), xlabel=f"{named} (line: 95% interval; dotted: all, {every:.2f})")
     found = f"{small.sum()} of {len(rows)} groups have fewer than {least} {judged.unit} (grey)"
     ax.set_title(found, loc="right")
     return ax
@@ -301,7 +301,7 @@ def _spelled(name):
 
 def _score_text(row):
     "A score in words."
-    return {"score": _spelled(row["score"]), "value (95 % interval)": span_text(row),
+    return {"score": _spelled(row["score"]), "value (95% interval)": span_text(row),
             "constant answer": _shown(row["constant"]), "chance": _shown(row["chance"])}
 
 # %% ../nbs/22j_beside.ipynb #736848c4
@@ -314,7 +314,7 @@ def class_rows(
     for name, scores in metrics["per_class"].items():
         lo, hi = interval_of(metrics, f"{name}.recall")
         recall = span_text(dict(value=_gap(scores["recall"]), lo=lo, hi=hi))
-        row = {"class": name, "images": scores["support"], "recall (95 % interval)": recall,
+        row = {"class": name, "images": scores["support"], "recall (95% interval)": recall,
                "precision": _gap(scores["precision"]), "F1": _gap(scores["f1"])}
         if has_probabilities:
             row["AUC"] = _gap(scores["auc"])

@@ -119,7 +119,7 @@ def _present(y, classes):
     return np.array(["all", *classes])[present], members[present]
 
 def _coverage_ends(members, held, group, n_boot):
-    "Ends of the 95 % intervals of the coverage, for rows of members."
+    "Ends of the 95% intervals of the coverage, for rows of members."
     def coverage(w):
         with np.errstate(invalid="ignore"):  # a resample may lack a class
             return dict(coverage=((members * held) @ w / (members @ w)).T)
@@ -169,7 +169,7 @@ def plot_coverage(
     t: pd.DataFrame,  # rows of set_table with network, sets and level, of one network
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "Share of sets that hold the truth, class by class, with 95 % intervals."
+    "Share of sets that hold the truth, class by class, with 95% intervals."
     ax = axes(ax, (7, 3.8))
     marginal = t[t.sets == "marginal"]
     at = {c: k for k, c in enumerate(marginal["class"])}
@@ -225,7 +225,7 @@ def _answered(p, shares):
     return np.stack([rank < np.ceil(share * len(p)) for share in shares])
 
 def _accuracy_ends(answered, right, group, n_boot):
-    "Ends of the 95 % intervals of the accuracy, for each row of `answered`."
+    "Ends of the 95% intervals of the accuracy, for each row of `answered`."
     def accuracy(w):
         hits = (answered & right).astype(float) @ w
         return dict(accuracy=(hits / np.maximum(answered.astype(float) @ w, 1)).T)

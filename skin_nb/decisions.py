@@ -120,11 +120,11 @@ def plot_thresholds(
     curve: pd.DataFrame,  # from threshold_curve
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "Sensitivity, specificity, precision and NPV against the threshold, with 95 % bands."
+    "Sensitivity, specificity, precision and NPV against the threshold, with 95% bands."
     ax = axes(ax, (6.4, 4))
     for name in DECISION_SCORES:
         _draw_shares(ax, curve, name)
-    ax.set(xscale="log", ylim=(-.01, 1.01), ylabel="share (band: 95 % interval)",
+    ax.set(xscale="log", ylim=(-.01, 1.01), ylabel="share (band: 95% interval)",
            xlabel="threshold: an alarm is a probability above it")
     _plain_decades(ax.xaxis)
     ax.set_title(_precision_at(curve, .9), loc="left")
@@ -197,7 +197,7 @@ def _in_order(points):
 def promised_sensitivity(
     n: int,  # sick cases that the threshold is chosen on
     asked: float = .9,  # sensitivity asked for, 0..1
-) -> dict:  # n, asked, mean, lo, hi (95 %), kept: chance that the sensitivity is what was asked for
+) -> dict:  # n, asked, mean, lo, hi (95%), kept: chance that the sensitivity is what was asked for
     "What sensitivity to expect of a threshold that was chosen on so many sick."
     from scipy.stats import beta
     m = int(np.ceil(round(asked * n, 9)))
@@ -281,7 +281,7 @@ def plot_points(
         _mark_asked(ax, asked, places[of_asked.index])
     ax.set_xticks(places, folds.fold)
     ax.set(ylim=(min(.4, points.sensitivity_lo.min() - .05), 1.1), xlabel="fold",
-           ylabel="sensitivity on the test part\n(line: 95 % interval)")
+           ylabel="sensitivity on the test part\n(line: 95% interval)")
     ax.set_title(_promise_title(points), loc="left")
     return ax
 
@@ -390,7 +390,7 @@ def plot_expected_cost(
     costs: pd.DataFrame,  # from expected_cost
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "Mean cost of a picture against the price of a missed melanoma, with 95 % bands."
+    "Mean cost of a picture against the price of a missed melanoma, with 95% bands."
     ax = axes(ax, (6.4, 4))
     for name in _COST_LOOK:
         _draw_cost(ax, costs, name)
@@ -534,7 +534,7 @@ def plot_log_reliability(
         _draw_log_bins(ax, table, colour, marker, name)
     ax.set(xscale="log", yscale="log", xlim=(2e-4, 1.2), ylim=(2e-4, 1.2),
            xlabel="probability of the disease, mean of a bin",
-           ylabel="share of the sick (line: 95 % interval;\nopen: none, at most so many)")
+           ylabel="share of the sick (line: 95% interval;\nopen: none, at most so many)")
     for axis in (ax.xaxis, ax.yaxis):
         _plain_decades(axis)
     name = list(bins)[-1]

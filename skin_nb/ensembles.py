@@ -294,7 +294,7 @@ def plot_gains(
     score: str = "balanced accuracy",
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "The difference of each candidate to the reference, with its 95 % interval."
+    "The difference of each candidate to the reference, with its 95% interval."
     ax = axes(ax, (6.6, .32 * len(gains) + 1.2))
     rows = gains.iloc[::-1]
     at = np.arange(len(rows))
@@ -303,7 +303,7 @@ def plot_gains(
     ax.axvline(0, color="0.4", ls=":", lw=1)
     labels = [f"{name}  {value:.3f}" for name, value in zip(rows.index, rows.score)]
     ax.set_yticks(at, labels)
-    ax.set(xlabel=f"{score}, difference to the reference (line: 95 % interval)",
+    ax.set(xlabel=f"{score}, difference to the reference (line: 95% interval)",
            ylabel="candidate and its score")
     ax.set_title(_gain_title(gains), loc="right")
     return ax

@@ -116,7 +116,7 @@ def bootstrap_scores(
 def interval_ends(
     drawn: np.ndarray,  # (n_boot, ...) values of resamples, at most a table of them; NaN: none
 ) -> np.ndarray:  # (2, ...) lower and upper end; NaN where no resample has a value
-    "Both ends of the 95 % percentile interval."
+    "Both ends of the 95% percentile interval."
     ends = pd.DataFrame(drawn).quantile([.025, .975]).to_numpy()
     return ends if np.ndim(drawn) > 1 else ends[:, 0]
 
@@ -342,7 +342,7 @@ def choose_alarms(
     predictions: pd.DataFrame,
     split: str = "test",  # judged here
 ) -> dict:  # name of a score -> Alarm; empty where the task has no disease
-    "Every alarm that is scored: each side of each disease with 90 and 95 % demanded of the other."
+    "Every alarm that is scored: each side of each disease with 90 and 95% demanded of the other."
     known = diseases(task_of(predictions))
     alarms = {}
     if "malignant" in known:
@@ -424,7 +424,7 @@ def _plain(number):
     return float(number) if np.isfinite(number) else None
 
 def _interval(value, drawn, biased=False):
-    "The 95 % percentile interval, moved by the bias of the resamples where they have one."
+    "The 95% percentile interval, moved by the bias of the resamples where they have one."
     if value is None or np.isnan(drawn).all():
         return None
     lo, hi = interval_ends(drawn).tolist()
@@ -437,7 +437,7 @@ def score_intervals(
     values: dict,  # name -> value, or None
     drawn: dict,  # name -> (n_boot,) values of the resamples
 ) -> dict:  # name -> [lo, hi], or None where there is no value
-    "95 % percentile intervals; that of the calibration error is moved by its resamples' bias."
+    "95% percentile intervals; that of the calibration error is moved by its resamples' bias."
     if not drawn:
         return {}
     return {name: _interval(value, drawn[name], biased=name == "ece")
@@ -586,7 +586,7 @@ def paired_difference(
     split: str = "test",
     n_boot: int = 1000,  # resamples of lesions (or patients); 0: no interval
     seed: int = 0,
-) -> dict:  # score, a, b, difference (a minus b), lo and hi of its 95 % interval, n_lesions, n_boot
+) -> dict:  # score, a, b, difference (a minus b), lo and hi of its 95% interval, n_lesions, n_boot
     "A score of two predictions tables and their difference, with a paired bootstrap of lesions."
     task = task_of(a)
     noun = f"{task.group_name}s"

@@ -21,7 +21,7 @@ from .tasks import COLOURS, Task, task_of
 
 # %% ../nbs/22a_evaluation_figures.ipynb #9301b176
 def _percent(share):
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}%"
 
 def _counted(classes, counts):
     "Classes with their numbers of images, for an axis."
@@ -124,7 +124,7 @@ def _resampled_curves(points, positive, score, group):
     return grid, curves
 
 def _draw_band(ax, points, positive, score, group, color):
-    "Where 95 % of the resampled curves run."
+    "Where 95% of the resampled curves run."
     grid, curves = _resampled_curves(points, positive, score, group)
     ax.fill_between(grid, *interval_ends(curves), color=color, alpha=.15, lw=0)
 
@@ -179,7 +179,7 @@ def plot_roc(
     metrics: dict | None = None,  # from evaluate; None: computed
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "One-vs-rest ROC curve of each class, with its AUC; one heavier, with a 95 % band."
+    "One-vs-rest ROC curve of each class, with its AUC; one heavier, with a 95% band."
     ax = axes(ax, (5.8, 5.4))
     metrics = metrics or evaluate(predictions, split)
     areas = _draw_curves(ax, predictions, split, metrics, "auc", _roc_points)
@@ -189,7 +189,7 @@ def plot_roc(
     ax.set(xlim=(-.01, 1), ylim=(0, 1.01), aspect="equal")
     if areas:
         ax.set_title(_roc_title(areas), loc="left")
-        ax.legend(title="class, AUC (95 % interval)", loc="lower right", frameon=False, fontsize=9)
+        ax.legend(title="class, AUC (95% interval)", loc="lower right", frameon=False, fontsize=9)
     return ax
 
 # %% ../nbs/22a_evaluation_figures.ipynb #8ae6c113
@@ -207,7 +207,7 @@ def plot_precision_recall(
     metrics: dict | None = None,  # from evaluate; None: computed
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "One-vs-rest precision–recall curve of each class; one heavier, with a 95 % band."
+    "One-vs-rest precision–recall curve of each class; one heavier, with a 95% band."
     ax = axes(ax, (5.8, 5.4))
     metrics = metrics or evaluate(predictions, split)
     areas = _draw_curves(ax, predictions, split, metrics, "average_precision", _pr_points)
@@ -217,7 +217,7 @@ def plot_precision_recall(
     if areas:
         shares = {c: row["support"] / metrics["n"] for c, row in metrics["per_class"].items()}
         ax.set_title(_precision_title(areas, shares), loc="left")
-        ax.legend(title="class, average precision\n(95 % interval)", loc="lower left",
+        ax.legend(title="class, average precision\n(95% interval)", loc="lower left",
                   bbox_to_anchor=(1, 0), frameon=False, fontsize=9)
     return ax
 
@@ -257,7 +257,7 @@ def plot_recall(
     metrics: dict | None = None,  # from evaluate; None: computed
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "Recall of each class with its 95 % interval, and their mean, the balanced accuracy."
+    "Recall of each class with its 95% interval, and their mean, the balanced accuracy."
     m = metrics or evaluate(predictions, split)
     ax = axes(ax, (6.4, 3.8))
     recall = _known_recalls(m)
@@ -266,7 +266,7 @@ def plot_recall(
         strong = c == highlighted_class(task_of(predictions))
         _draw_bar(ax, at, recall[c], m["intervals"].get(f"{c}.recall"), STRONG if strong else CALM)
     _mark_mean(ax, m["balanced_accuracy"], len(order))
-    whiskers = " (line: 95 % interval)" if m["intervals"] else ""
+    whiskers = " (line: 95% interval)" if m["intervals"] else ""
     ax.set(xlabel=f"recall: share of the class that is found{whiskers}",
            ylabel="true class (images)", xlim=(0, 1), ylim=(-.6, len(order) + .1))
     ax.set_yticks(range(len(order)), _counted(order, [m["per_class"][c]["support"] for c in order]))
@@ -341,7 +341,7 @@ def plot_reliability(
         error = _draw_reliability(ax, after, split, "after", CALM, "s")
         title = f"Calibration error {before:.3f} before, {error:.3f} after"
     ax.set(xlabel="confidence: highest probability (area: images)",
-           ylabel="share of right answers (line: 95 % interval)")
+           ylabel="share of right answers (line: 95% interval)")
     ax.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
     ax.set_title(title, loc="left")
     ax.legend(loc="upper left", frameon=False)
@@ -396,7 +396,7 @@ def _draw_decision(ax, t, model, everybody, band):
     ax.set_title(_useful_title(t, model, everybody), loc="left")
 
 def _benefit_band(sick, score, t, group):
-    "Where 95 % of the resampled net benefits lie, (2, t)."
+    "Where 95% of the resampled net benefits lie, (2, t)."
     def resampled(weights):
         return dict(model=net_benefit(sick, score, t, weights).T)
     drawn = bootstrap_scores(resampled, group, 500)["model"]
@@ -427,7 +427,7 @@ def plot_decision(
 
 # %% ../nbs/22a_evaluation_figures.ipynb #55cf9167
 def _draw_box(ax, values, at, color):
-    "A box of the middle half of some probabilities with whiskers of 90 %, if there are any."
+    "A box of the middle half of some probabilities with whiskers of 90%, if there are any."
     if len(values):
         ax.boxplot(values, positions=[at], widths=.3, whis=(5, 95), showfliers=False,
                    patch_artist=True, boxprops=dict(facecolor=color, alpha=.6),

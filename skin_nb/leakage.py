@@ -243,7 +243,7 @@ def plot_differences(
     rows: pd.DataFrame,  # difference, lo, hi; the index is the label of a row
     title: str,
     colours=None,  # one a row; None: blue
-    xlabel: str = "difference in balanced accuracy (line: 95 % interval)",
+    xlabel: str = "difference in balanced accuracy (line: 95% interval)",
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
     "Differences with their intervals, one line each, read from the top."

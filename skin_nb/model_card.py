@@ -258,7 +258,7 @@ def published_text(
 # %% ../nbs/28a_model_card.ipynb #3afc623d
 def trial_scores(
     trial: TrialFiles,
-) -> pd.DataFrame:  # score, value (95 % interval), constant answer, chance; published
+) -> pd.DataFrame:  # score, value (95% interval), constant answer, chance; published
     "The scores of a trial beside what they have to be compared with."
     if not trial.metrics:
         return pd.DataFrame()
@@ -318,7 +318,7 @@ def _alarm_row(metrics, name, alarm):
     if asked:
         other = SIDES[1 - SIDES.index(side)]
         shown = {side: _metric_text(metrics, name), other: _cell_text(alarm[other])}
-        wanted = f"{other} of {asked[-1]} %"
+        wanted = f"{other} of {asked[-1]}%"
     chosen = "validation" if alarm["chosen_on"] == "valid" else alarm["chosen_on"]
     return {"alarm for": disease, "asked for": wanted, "chosen on": chosen,
             **{s: shown[s] for s in SIDES}}
@@ -462,7 +462,7 @@ def _measures(trial):
     headline = str(m.get("metric", "")).replace("_", " ")
     return _bullets([
         f"Headline: {headline} {_metric_text(m, m.get('metric'))}.",
-        f"Intervals: 95 %, from {m.get('n_boot', 0):,} resamples of {noun}s.",
+        f"Intervals: 95%, from {m.get('n_boot', 0):,} resamples of {noun}s.",
         "Thresholds are chosen on the part that the table names, never on the test part where "
         "there is a validation part."])
 

@@ -112,7 +112,7 @@ def _depth_title(stages):
     if not len(stages):
         return "Everything trains: there is nothing to cut off"
     last = stages.iloc[-1]
-    return (f"{100 * last.remaining:.0f} % of the cost remains in the last stage, "
+    return (f"{100 * last.remaining:.0f}% of the cost remains in the last stage, "
             f"at {last.kb:.0f} kB a picture")
 
 def _mark_stages(ax, stages):

@@ -249,7 +249,7 @@ def _check_beats_constant(scores, headline):
     intervals = scores.get("intervals") or {}
     low = intervals.get(headline, [value])[0]
     if low <= constant:
-        found = f"{headline} {value:.3f} (95 % interval from {low:.3f})"
+        found = f"{headline} {value:.3f} (95% interval from {low:.3f})"
         _refuse("headline", found, f"more than the constant answer's {constant:.3f}", fix)
 
 # %% ../nbs/51_pitfalls.ipynb #752de907
@@ -344,7 +344,7 @@ def cost_of_mistake(
     seed: int = 0,
     **marks,  # further columns
 ) -> dict:  # marks, score, mistaken, honest, difference, lo, hi, images, lesions
-    "What a mistake costs, with the 95 % interval of a lesion-level bootstrap."
+    "What a mistake costs, with the 95% interval of a lesion-level bootstrap."
     task = task_of(honest)
     both = with_task(pd.concat([mistaken, honest], ignore_index=True), task)
     first = np.arange(len(both)) < len(mistaken)

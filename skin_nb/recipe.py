@@ -33,7 +33,7 @@ class Stage:
     unfreeze: int | float | str = 0  # top layers, top share, "all", or the last frozen layer
     patience: int | None = None  # epochs without a better watch before stopping
     plateau: int | None = None  # the rate is halved after so many epochs without better accuracy
-    cosine: bool = False  # let the learning rate fall to 0 along a cosine, after a warm-up of 5 %
+    cosine: bool = False  # let the learning rate fall to 0 along a cosine, after a warm-up of 5%
     watch: str = "val_loss"  # one of WATCHED
 
     def __post_init__(self):

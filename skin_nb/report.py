@@ -185,7 +185,7 @@ def _broken_parts(report):
 
 # %% ../nbs/29_report.ipynb #889324f1
 FIGURES = {  # file in figures/ -> what it shows
-    "recall": "Bars: recall of each class with its 95 % interval",
+    "recall": "Bars: recall of each class with its 95% interval",
     "confusion": "Confusion matrix: shares of each true class by predicted class",
     "roc": "ROC curve of each class with its area",
     "precision_recall": "Precision–recall curve of each class with its average precision",
@@ -279,7 +279,7 @@ def _lead(report):
 PAGE_WORDS = (
     "constant answer: every picture gets the shares of the classes in the test part.",
     "chance: the model's own answers, dealt to the pictures at random.",
-    "intervals: 95 %, from resampled lesions (or patients); within one run, not over seeds.",
+    "intervals: 95%, from resampled lesions (or patients); within one run, not over seeds.",
     "calibration error and Brier score: the lower the better.",
     "running: a command is writing into the folder, or was when it was killed.",
     f"{NOT_MEASURED}: the run folder doesn't say.")

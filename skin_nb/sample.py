@@ -1113,7 +1113,7 @@ def _draw_moles(rng, rows, images, size):
 # %% ../nbs/01_sample.ipynb #92ad3c89
 def write_siim_isic(
     folder: str | Path,  # created if missing
-    n: int = 300,  # images, 20 or more; a tenth of them melanoma, in the published set 1.8 %
+    n: int = 300,  # images, 20 or more; a tenth of them melanoma, in the published set 1.8%
     seed: int = 0,  # the same seed gives the same bytes
     size: tuple = (240, 180),  # (width, height) in pixels
 ) -> Path:  # the folder

@@ -127,7 +127,7 @@ def tell_apart(
     group: np.ndarray | None = None,  # (n + m,) what is resampled as a whole; None: every row
     n_boot: int = 300,  # resamples; 0: no interval
     seed: int = 0,
-) -> tuple:  # area under the ROC curve, 0..1, and both ends of its 95 % interval
+) -> tuple:  # area under the ROC curve, 0..1, and both ends of its 95% interval
     "How well a number tells two sets apart; above .5, it is higher away."
     is_away = np.repeat([False, True], [len(home), len(away)])
     auc = partial(_area, is_away, np.r_[home, away])
@@ -179,7 +179,7 @@ def strangeness_errors(
     away: np.ndarray,  # (m,) scores of the others
     group: np.ndarray | None = None,  # (n + m,) what is resampled as a whole; None: every row
     n_boot: int = 300,
-) -> dict:  # auroc, lo, hi, false_alarms (where 95 % are found), found (at 5 % false alarms)
+) -> dict:  # auroc, lo, hi, false_alarms (where 95% are found), found (at 5% false alarms)
     "What a score of strangeness gets wrong."
     auroc, lo, hi = tell_apart(home, away, group, n_boot)
     at_95 = np.quantile(away, .05, method="inverted_cdf")
@@ -310,7 +310,7 @@ def recalibration_study(
 
 def summarise_draws(
     study: pd.DataFrame,  # from recalibration_study
-) -> pd.DataFrame:  # index measure; median, lo and hi of 90 % of the draws, missing (a share)
+) -> pd.DataFrame:  # index measure; median, lo and hi of 90% of the draws, missing (a share)
     "The middle and the spread of the draws."
     ends = study.quantile([.5, .05, .95]).T.set_axis(["median", "lo", "hi"], axis=1)
     return ends.assign(missing=study.isna().mean()).rename_axis("measure")
@@ -359,7 +359,7 @@ _REPORTED = ["sensitivity", "sensitivity_lo", "sensitivity_hi", "specificity", "
              "chosen_sick", "sick", "images"]
 
 def _point_of(predictions, disease, n_boot):
-    "What the threshold from home does, for 90 % of the sick."
+    "What the threshold from home does, for 90% of the sick."
     points = operating_points(predictions, (.9,), disease, n_boot)
     return points.loc[points.fold == "all", _REPORTED].iloc[0].to_dict()
 
@@ -383,7 +383,7 @@ def _fifty_labels(predictions, disease):
 
 # %% ../nbs/24e_shift.ipynb #e87f29d2
 def _describe_strange(strange):
-    text = (f"{strange['strange']:.0%} of these pictures are like none at home (5 % of other "
+    text = (f"{strange['strange']:.0%} of these pictures are like none at home (5% of other "
             f"pictures from there would be called so; AUROC {strange['auroc']:.2f})")
     if strange["strange"] > .5:
         return text + ". What the model says of them is a guess until labels say otherwise."
@@ -392,7 +392,7 @@ def _describe_strange(strange):
 def _describe_threshold(r):
     where = "its validation part" if r["chosen_on"] == "valid" else "this very folder"
     found = interval_text(r["sensitivity"], r["sensitivity_lo"], r["sensitivity_hi"], 2)
-    text = (f"the threshold that was to find 90 % of {r['disease']} ({r['chosen_sick']} of them in "
+    text = (f"the threshold that was to find 90% of {r['disease']} ({r['chosen_sick']} of them in "
             f"{where}) finds {found} here, at a specificity of {r['specificity']:.2f}")
     if r["sensitivity_hi"] < .9:
         return text + ". Choose another one with labels from here."

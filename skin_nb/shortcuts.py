@@ -218,7 +218,7 @@ def plot_versions(
     score: str = "balanced accuracy",
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "What each version costs against the picture as it is, with 95 % intervals; a colour a network."
+    "What each version costs against the picture as it is, with 95% intervals; a colour a network."
     lost = versions.query("of == 'difference' and score == @score and version != 'as it is'")
     return _plot_by_network(lost, "version", f"{score} against the picture as it is", ax)
 
@@ -285,7 +285,7 @@ def effect_table(
     group: str,  # column of the lesion
     n_boot: int = 1000,
 ) -> pd.DataFrame:  # a row a network, thing and measure: value, lo, hi, pictures
-    "Means over pictures that have a thing, with 95 % intervals; empty maps count in no mass."
+    "Means over pictures that have a thing, with 95% intervals; empty maps count in no mass."
     parts = things.groupby(["recipe", "thing"], sort=False)
     tables = [_means(rows, group, n_boot).assign(recipe=network, thing=thing, pictures=len(rows))
               for (network, thing), rows in parts]
@@ -296,7 +296,7 @@ def plot_effects(
     effects: pd.DataFrame,  # from effect_table
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "How many more answers change without a thing than without as much skin; 95 % intervals."
+    "How many more answers change without a thing than without as much skin; 95% intervals."
     rows = effects[effects.measure == "changed more"]
     label = "answers that change, more than with the same holes elsewhere"
     return _plot_by_network(rows, "thing", label, ax)

@@ -487,7 +487,7 @@ def _make_optimizer(recipe, stage, batches):
     return adam
 
 def _learning_rate(stage, batches, accumulate):
-    "A number, or a cosine over all steps of the stage after a warm-up of 5 %."
+    "A number, or a cosine over all steps of the stage after a warm-up of 5%."
     rate = stage.learning_rate
     if not stage.cosine:
         return rate

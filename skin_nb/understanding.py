@@ -120,13 +120,13 @@ def _accuracy(table):
     wrong = len(schema_failures(table))
     tested = (~table.dx_type.isin(["consensus", "unknown"])).mean()
     yield "every cell obeys the data dictionary", not wrong, f"{wrong} that don't"
-    yield "90 % of the diagnoses rest on more than opinion", tested >= .9, f"{tested:.1%}"
+    yield "90% of the diagnoses rest on more than opinion", tested >= .9, f"{tested:.1%}"
 
 def _completeness(table):
     gaps = missing_values(table.drop(columns="path")).share
     words = ", ".join(f"{c} {share:.1%}" for c, share in gaps.items())
     without = sum(not is_readable_file(path) for path in table.path)
-    yield "no column lacks more than 5 %", not (gaps > .05).any(), words or "no gaps"
+    yield "no column lacks more than 5%", not (gaps > .05).any(), words or "no gaps"
     yield "every row has its picture", not without, f"{without} without"
 
 def _consistency(table):
@@ -178,13 +178,13 @@ def _age_balance(table):
     ages = table.drop_duplicates("lesion_id").age
     groups = age_group(ages).value_counts(normalize=True, sort=False)
     found = f"{groups.idxmin()}: {groups.min():.1%}" if groups.sum() else "no ages"
-    return "no age group under 5 % of the lesions", (groups >= .05).all(), found
+    return "no age group under 5% of the lesions", (groups >= .05).all(), found
 
 def _sex_balance(table):
     sexes = [(table.sex == sex).sum() for sex in ("female", "male")]
     rarer = min(sexes) / max(sum(sexes), 1)
     found = f"{rarer:.0%}" if any(sexes) else "no sexes"
-    return "neither sex under 40 %", rarer >= .4, found
+    return "neither sex under 40%", rarer >= .4, found
 
 def _class_balance(images):
     top, low = _extremes(images)

@@ -305,7 +305,7 @@ def few_of_a_class(n, dx="df"):
 
 CHECKS = {  # the start of a check: how to break it
     "every cell obeys": first_row("age", 130.),
-    "90 % of the diagnoses": all_rows("dx_type", "consensus"),
+    "90% of the diagnoses": all_rows("dx_type", "consensus"),
     "no column lacks": unknown_sexes,
     "every row has its picture": first_row("path", "none.jpg"),
     "no picture twice": repeated_picture,
@@ -348,10 +348,10 @@ def test_every_check_is_tested(good):
 def test_quality_of_a_table_that_knows_nothing(tmp_path):
     challenge(tmp_path, "Test", ["nv", "mel"])
     checks = u.quality_checks(alone(read_any, tmp_path)).set_index("check")
-    assert not checks.met["no column lacks more than 5 %"]
-    assert not checks.met["neither sex under 40 %"]
+    assert not checks.met["no column lacks more than 5%"]
+    assert not checks.met["neither sex under 40%"]
     assert checks.met["every row has its picture"]
-    assert checks.found["neither sex under 40 %"] == "no sexes"
+    assert checks.found["neither sex under 40%"] == "no sexes"
 
 
 def test_shares_are_not_rounded_before_they_are_compared(table):

@@ -86,7 +86,7 @@ def melanoma_shares(
     n_boot: int = 500,  # resamples of whole groups
     seed: int = 0,
 ) -> pd.DataFrame:  # index value; images, melanomas, share (0..1), lo, hi
-    "The share of melanomas among rows of each value, with 95 % intervals."
+    "The share of melanomas among rows of each value, with 95% intervals."
     mel = (rows.dx == "mel").to_numpy()
     values = pd.Categorical(values).remove_unused_categories()
     if values.isna().any():
@@ -247,7 +247,7 @@ def compare_arms(
     n_boot: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:  # arm, score, value, lo, hi, difference, d_lo, d_hi
-    "Scores averaged over seeds, and paired differences to one arm, with 95 % intervals."
+    "Scores averaged over seeds, and paired differences to one arm, with 95% intervals."
     def all_scores(weights):
         found = {}
         for name, layers_ in arms.items():
@@ -279,7 +279,7 @@ def auc_table(
     n_boot: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:  # index name; auc, lo, hi, and more, more_lo, more_hi: auc above the reference's
-    "Areas under the ROC curve and their differences, with 95 % intervals."
+    "Areas under the ROC curve and their differences, with 95% intervals."
     area = auc_by_fold(positive, fold)
 
     def score(values, weights):
@@ -369,7 +369,7 @@ def plot_alone(
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     best = alone.loc[alone.auc.idxmax()]
-    ax.set(xlabel="area under the ROC curve, 95 % interval",
+    ax.set(xlabel="area under the ROC curve, 95% interval",
            title=f"Without a look at the lesion: up to {best.auc:.2f} ({best.facts})")
     ax.title.set_size(10)
     ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(.5, -.16), ncols=2, fontsize=8)
@@ -396,7 +396,7 @@ def plot_shares(
         panel.set_ylabel(kind, fontsize=8)
         panel.tick_params(axis="y", labelsize=8)
         panel.invert_yaxis()
-    panels[-1].set_xlabel("melanomas among 100 images, 95 % interval of resampled patients")
+    panels[-1].set_xlabel("melanomas among 100 images, 95% interval of resampled patients")
     known = shares[(shares.images >= 300) & (shares.value != "unknown")]
     highest = known.loc[known.share.idxmax()]
     panels[0].set_title(f"{overall:.1%} of all images, {highest.share:.1%} of those with "

@@ -248,7 +248,7 @@ def describe_transfer(
     for made, rows in table.groupby("made_at", sort=False):
         own = rows[rows.scored_at == made].iloc[0]
         lines.append(f"- Made on {made}: AUC {_ends(own, 'auc')} at home, and "
-                     f"{_ends(own, 'sensitivity')} of the melanomas found, 90 % aimed at.")
+                     f"{_ends(own, 'sensitivity')} of the melanomas found, 90% aimed at.")
         lines += [_describe_place(own, there) for _, there in rows.iterrows()
                   if there.scored_at != made]
     return "\n".join(lines)
@@ -265,7 +265,7 @@ def apart_by(
     own: pd.Series,  # a row of transfer_table
     there: pd.Series,  # another, of other people's pictures
     score: str = "auc",
-) -> tuple:  # difference (there minus own), and both ends of its 95 % interval
+) -> tuple:  # difference (there minus own), and both ends of its 95% interval
     "How far two scores of independent pictures lie apart, from their intervals (Newcombe 1998)."
     names = [score, f"{score}_lo", f"{score}_hi"]
     (a, a_lo, a_hi), (b, b_lo, b_hi) = own[names], there[names]
@@ -300,7 +300,7 @@ def plot_transfer(
     table: pd.DataFrame,  # from transfer_table
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "AUC and sensitivity of each model at each place, with 95 % intervals."
+    "AUC and sensitivity of each model at each place, with 95% intervals."
     ax = axes(ax, (7, .45 * len(table) + 1.4))
     rows = table[::-1].reset_index(drop=True)
     for name in _TRANSFER_LOOK:
@@ -309,7 +309,7 @@ def plot_transfer(
     ax.set_yticks(range(len(rows)), labels)
     ax.axvline(.9, color="0.6", ls=":", lw=1)
     ax.set(xlim=(min(.4, rows.auc_lo.min(), rows.sensitivity_lo.min()) - .03, 1.03),
-           xlabel="score (line: 95 % interval; dotted: sensitivity aimed at)")
+           xlabel="score (line: 95% interval; dotted: sensitivity aimed at)")
     ax.set_title(_transfer_title(table), loc="left")
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
@@ -473,7 +473,7 @@ def plot_factors(
     table: pd.DataFrame,  # rows like those of factor_table
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "What each change does to the AUC, with 95 % intervals."
+    "What each change does to the AUC, with 95% intervals."
     rows = table.iloc[::-1].reset_index(drop=True)
     ax = axes(ax, (7, .24 * len(rows) + 1.3))
     for tag, colour, marker in (("home", COLOURS[4], "o"), ("away", COLOURS[5], "s")):
@@ -483,7 +483,7 @@ def plot_factors(
     labels = [_factor_label(row) for row in rows.itertuples()]
     ax.set_yticks(range(len(rows)), labels, fontsize=8)
     ax.axvline(0, color="0.6", ls=":", lw=1)
-    ax.set(xlabel="difference in AUC (line: 95 % interval)")
+    ax.set(xlabel="difference in AUC (line: 95% interval)")
     largest = table.loc[table.difference.abs().idxmax()]
     ax.set_title(f"Largest: {largest.difference:+.2f} ({_factor_label(largest)})", loc="left")
     return ax
@@ -612,9 +612,9 @@ def describe_strangeness(
     for name, rows in table.groupby("set", sort=False):
         best = rows.loc[rows.auroc.idxmax()]
         lines.append(f"- {name}: best by {best.score}, AUROC {best.auroc:.3f} "
-                     f"[{best.lo:.3f}, {best.hi:.3f}]; where 95 % of them are noticed, "
+                     f"[{best.lo:.3f}, {best.hi:.3f}]; where 95% of them are noticed, "
                      f"{best.false_alarms:.0%} of the pictures at home are called strange, and at "
-                     f"5 % false alarms {best.found:.0%} are noticed.")
+                     f"5% false alarms {best.found:.0%} are noticed.")
     return "\n".join(lines)
 
 # %% ../../nbs/55_external.ipynb #6d3f8ee9

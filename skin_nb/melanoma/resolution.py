@@ -159,7 +159,7 @@ def compare_seeds(
     split: str = "test",
     n_boot: int = 1000,  # resamples of whole patients (or lesions)
     seed: int = 0,
-) -> dict:  # ours, theirs: mean AUC of the seeds; difference, lo and hi of its 95 % interval
+) -> dict:  # ours, theirs: mean AUC of the seeds; difference, lo and hi of its 95% interval
     "Two ways by their mean AUC, paired bootstrap; a `DataError` where their rows differ."
     area, group = _area_of_seeds([*ours, *theirs], split)
 
@@ -220,7 +220,7 @@ def plot_ways(
     pairs: pd.DataFrame,  # from compare_ways
     ax=None,  # Matplotlib Axes; None: a new figure
 ):  # Matplotlib Axes
-    "Differences with their 95 % intervals."
+    "Differences with their 95% intervals."
     ax = axes(ax, (6.4, 2.6))
     for place, row in pairs.iterrows():
         ax.plot([row.lo, row.hi], [place, place], color=COLOURS[5], lw=2)

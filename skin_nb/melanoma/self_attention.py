@@ -36,7 +36,7 @@ def with_head(
 def three_heads(
     recipe: Recipe,  # average pooling and one dense layer
     task: Task,
-) -> dict:  # name -> Recipe; the last two have the same number of parameters within 1 %
+) -> dict:  # name -> Recipe; the last two have the same number of parameters within 1%
     "The average, the average with as many parameters as attention, and attention."
     attention = with_head(recipe, pool="attention")
     wanted = trainable_parameters(attention, task)
