@@ -223,9 +223,13 @@ def _part_of(folder, file):
                 return part
     return ""
 
-def _without_copies(files):
-    "The files without those that hold the same bytes as an earlier one."
-    return [f for n, f in enumerate(files) if not any(is_copy(f, other) for other in files[:n])]
+def _without_copies(parts):
+    "The files without those that hold the same bytes as an earlier one of the same part."
+    kept = []
+    for file, part in parts.items():
+        if not any(parts[other] == part and is_copy(file, other) for other in kept):
+            kept.append(file)
+    return kept
 
 def _advise_part(parts):
     "What can be done about several truths."
@@ -239,7 +243,7 @@ def _truth(folder, part, files):
     part = _spell_part(part)
     parts = {f: _part_of(folder, f) for f in files}
     there = ", ".join(parts[f] or os.path.relpath(f, folder) for f in files)
-    wanted = _without_copies([f for f in files if not part or part == parts[f]])
+    wanted = _without_copies({f: told for f, told in parts.items() if part in (None, told)})
     if not wanted:
         of_part = f" of the part {part!r}" if part else ""
         refuse(folder, None, f"no ground truth{of_part}" + (f", but of {there}" if files else ""),
@@ -578,14 +582,14 @@ def _guess(folder):
         return (f"a table of tiny pictures ({os.path.basename(pixels[0])})",
                 "Kaggle's hmnist tables have no ids, so pictures of one lesion can't be kept "
                 "together. Use the pictures and HAM10000_metadata.csv.")
-    below = [] if _names_pictures(folder) else _layouts_below(folder)
-    if below and look_through(Path(folder) / below[0]).pictures:
-        return (f"{UNKNOWN}, but in the folders {', '.join(below)}",
-                f"Name one: {folder}/{below[0]}.")
-    if below:
+    below = _layouts_below(folder)
+    if below and not look_through(Path(folder) / below[0]).pictures:
         return (f"{UNKNOWN}: a table in {below[0]}, without pictures beside it",
                 "Copy the table into this folder, if the pictures lie here or in other folders of "
                 "it.")
+    if below and not _names_pictures(folder):
+        return (f"{UNKNOWN}, but in the folders {', '.join(below)}",
+                f"Name one: {folder}/{below[0]}.")
     contents = look_through(folder)
     pictures = len(contents.pictures)
     if not pictures:

@@ -12,9 +12,10 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 # first releases without a known hole; Keras: safe mode that could be bypassed (CVE-2026-1462)
 SAFE = dict(keras="3.15.1", pillow="11.3", requests="2.32.4", urllib3="2.6.3", filelock="3.20.3")
-# machines, a place to report to, a page, a backend and an engine by choice, and what runs
+# machines, a place to report to, a page, a backend, networks and an engine by choice, what runs
 # exported files
-OPTIONAL = {"distributed", "mlflow", "gradio", "jax", "openvino", "ai_edge_litert", "onnxruntime"}
+OPTIONAL = {"distributed", "mlflow", "gradio", "jax", "keras_hub", "openvino", "ai_edge_litert",
+            "onnxruntime"}
 
 
 def plain(name):
