@@ -81,6 +81,7 @@ def keep_attempt(
             ledger.round(4).to_csv(tmp, index=False)
     return ledger
 
+# %% ../nbs/59_attempts.ipynb #03a6aacc
 def attempt(
     path: str | Path,  # of the ledger
     change: str,  # what is different from the attempt before, in words

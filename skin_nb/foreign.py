@@ -320,7 +320,7 @@ def _refuse_strangers(source, total, names):
         refuse(source.file, None, f"a row that answers {names} alone",
                "some probability for a class of the data", "Remove the row, or add the class.")
 
-# %% ../nbs/14a_foreign_predictions.ipynb #1f5bf7a8
+# %% ../nbs/14a_foreign_predictions.ipynb #aec9fc69
 def _refuse_odd_rows(source, values):
     "A `DataError` for the few rows that are no shares of a whole where all the others are."
     total = values.sum(1)
@@ -335,6 +335,7 @@ def _refuse_odd_rows(source, values):
     if problems:
         raise DataError(*problems)
 
+# %% ../nbs/14a_foreign_predictions.ipynb #1f5bf7a8
 def _is_hard(p):
     return bool(np.isin(p, (0, 1)).all())
 

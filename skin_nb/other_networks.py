@@ -18,6 +18,15 @@ from .graph import call_again, walk_nodes
 import keras
 
 # %% ../nbs/20g_other_networks.ipynb #79497180
+def _require_graph(net, name):
+    "A `DataError` for a model that is a program, or hasn't seen the shape of its input yet."
+    try:
+        walk_nodes(net)
+    except ValueError:
+        raise DataError(Problem(f"backbone {name}", None, f"{net.name}, which is no graph of layers",
+                                "a network whose layers can be called one by one",
+                                "Make it with keras.Model(inputs, outputs).")) from None
+
 def _require_features(net, name):
     "A `DataError` for a network that doesn't lead from one picture to a map or a sequence."
     shapes = [tuple(tensor.shape) for tensor in (*net.inputs, *net.outputs)]
@@ -63,6 +72,7 @@ def _require_savable(net, name):
 def _called_on_picture(name, make, picture, weights):
     "The features of a network of somebody else's for a picture of ours."
     net = make(picture.shape[1], weights)
+    _require_graph(net, name)
     _require_features(net, name)
     _require_savable(net, name)
     return _as_map(call_again(net, [picture])[0])

@@ -223,6 +223,7 @@ def _part_of(folder, file):
                 return part
     return ""
 
+# %% ../nbs/03_readers.ipynb #73eb37c3
 def _without_copies(parts):
     "The files without those that hold the same bytes as an earlier one of the same part."
     kept = []
@@ -255,6 +256,7 @@ def _truth(folder, part, files):
                _advise_part([parts[f] for f in wanted]))
     return wanted[0], parts[wanted[0]]
 
+# %% ../nbs/03_readers.ipynb #e0829de2
 def _isic2018_truths(folder):
     later = _isic2019_truths(folder)
     return [f for f in _truths(folder) if f not in later]
@@ -633,6 +635,7 @@ def _tells_people_only(header):
     diagnoses = [name for name in USUAL_NAMES["dx"] if column_named(header, name)]
     return has_columns(header, *ISIC2019_METADATA) and not diagnoses
 
+# %% ../nbs/03_readers.ipynb #6e4939ea
 def _guess_table(folder, pictures, headers):
     "The table with the most columns is probably the one that was meant."
     file = max(headers, key=lambda f: len(headers[f]))

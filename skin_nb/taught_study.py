@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from .batches import Views
 from .certainty import log_loss
+from .decisions import shift_prior
 from .distillation import soft_targets
 from .ensembles import headline
 from .evaluation import split_arrays
-from .predictions import predictions_table
+from .predictions import predictions_table, with_probabilities
 from .recipe import Cache, Recipe
 from .recipes.efficientnet_b4 import FINE_TUNED, TOP
 from .tasks import task_of
@@ -80,10 +81,11 @@ def lean_answers(
     shares: np.ndarray,  # (C,), of the classes in the training part
     lean: float,  # above 0: towards frequent classes
 ) -> pd.DataFrame:  # the same rows
-    "Predictions whose probabilities are multiplied by a power of the classes' shares."
-    columns = task_of(predictions).p_columns
-    p = predictions[columns].to_numpy() * shares ** lean
-    return predictions.assign(**dict(zip(columns, (p / p.sum(1, keepdims=True)).T)))
+    "Predictions with the prior shifted from even to a power of the classes' shares."
+    p = predictions[task_of(predictions).p_columns].to_numpy()
+    even = np.full(len(shares), 1 / len(shares))
+    leaned = shares ** lean / (shares ** lean).sum()
+    return with_probabilities(predictions, shift_prior(p, even, leaned))
 
 def best_lean(
     predictions: pd.DataFrame,
