@@ -23,9 +23,10 @@ def _require_graph(net, name):
     try:
         walk_nodes(net)
     except ValueError:
-        raise DataError(Problem(f"backbone {name}", None, f"{net.name}, which is no graph of layers",
-                                "a network whose layers can be called one by one",
-                                "Make it with keras.Model(inputs, outputs).")) from None
+        raise DataError(Problem(
+            f"backbone {name}", None, f"{net.name}, which is no graph of layers",
+            "a network whose layers can be called one by one",
+            "Make it with keras.Model(inputs, outputs).")) from None
 
 def _require_features(net, name):
     "A `DataError` for a network that doesn't lead from one picture to a map or a sequence."
