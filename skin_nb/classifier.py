@@ -34,9 +34,11 @@ from .preparation import MetadataEncoder, encode_metadata
 from .tables import (
     GAPS, LINE, SEX_WORDS, check_image_ids, check_people, column_named, is_dangerous, meaning,
     read_table, refuse, typed)
+from .model_loading import check_probabilities, model_side
+from .models import two_columns
 from .tasks import Task, with_task
 from .terminal import Progress
-from .training import check_probabilities, make_answer, model_side, two_columns
+from .training import make_answer
 
 # %% ../nbs/24g_classifier.ipynb #742a72f2
 import keras

@@ -18,10 +18,10 @@ import pandas as pd
 from . import recipes
 from .core import DataError, Problem, axes, replacing
 from .evaluation import bootstrap_scores, interval_ends, split_arrays, weighted_scores
+from .models import build_model
 from .networks import cost_table
 from .recipe import Recipe
 from .tasks import HAM10000, task_of, with_task
-from .training import build_model
 
 # %% ../nbs/39_comparison.ipynb #1cccfa29
 def package_recipes() -> list:  # of Recipe

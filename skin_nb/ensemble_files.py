@@ -178,7 +178,7 @@ class LoadedFile:
 
 # %% ../nbs/22h_ensemble_files.ipynb #9d76820e
 def _load_member(file, name):
-    from skin_nb.training import load_model
+    from skin_nb.model_loading import load_model
     return Member(name, load_model(file), read_seen(file), read_certainty(file))
 
 def _unpack_member(path, archive, member):
@@ -218,7 +218,7 @@ def load_any(
 
 # %% ../nbs/22h_ensemble_files.ipynb #f3a363a2
 def _member_images(member, table):
-    from skin_nb.training import model_side
+    from skin_nb.model_loading import model_side
     return decode_images(table, model_side(*member.loaded))
 
 def _member_answers(loaded, member, table):

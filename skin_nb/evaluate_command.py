@@ -449,7 +449,7 @@ def _look_at(model, table):
     "Measures and features of some pictures of a place, and their groups."
     with quiet_import():
         from skin_nb.ensemble_files import load_any
-        from skin_nb.training import model_side
+        from skin_nb.model_loading import model_side
         loaded = load_any(model).members[0].loaded  # of an ensemble the first looks at both places
     from skin_nb.pictures import decode_images
     from skin_nb.certainty import last_features

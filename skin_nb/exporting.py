@@ -25,12 +25,13 @@ from .arguments import empty_folder, refuse_argument
 from .core import DataError, Problem, first_line, printable, replacing, write_json
 from .evaluate_command import NO_DIAGNOSIS, quiet_import
 from .model_files import compare_seen, read_certainty, read_seen
+from .model_loading import load_model, model_side
+from .models import two_columns
 from .own_data import NOTHING_KNOWN
 from .pictures import available_cores, decode_images
 from .preparation import MetadataEncoder, encode_metadata
 from .tasks import task_from_dict, with_task
 from .terminal import tracked
-from .training import load_model, model_side, two_columns
 
 # %% ../nbs/27_export.ipynb #b7d9eaf2
 import keras

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../nbs/23a_map_checks.ipynb #e0e91919
-from .training import two_columns
+from .models import two_columns
 import keras
 from keras import ops
 

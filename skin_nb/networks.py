@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from .core import axes
 from .graph import dropout_rates, image_nodes, list_cuts, macs
+from .models import build_model, set_trainable
 from .prefix import find_cut
 from .recipe import Recipe
 from .tasks import COLOURS, HAM10000, Task
-from .training import build_model, set_trainable
 
 # %% ../nbs/24b_networks.ipynb #b33b5ead
 _OF_A_BLOCK = dict(map="min", channels="last", layers="sum", parameters="sum", mmacs="sum")

@@ -165,7 +165,8 @@ def fit_features(
 
 def _head_training(recipe, parts, arrays):
     "What a training shares, where there is a head and nothing below it."
-    from skin_nb.training import Training, build_head
+    from skin_nb.models import build_head
+    from skin_nb.training import Training
     task = task_of(parts)
     train, valid, test = (np.flatnonzero(parts.split == s) for s in ("train", "valid", "test"))
     y = np.zeros(len(parts), int)

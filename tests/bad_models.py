@@ -26,7 +26,8 @@ HOME = tempfile.TemporaryDirectory()
 def good_model():
     "A model as `save_model` writes it, made once; the cases change copies of its file."
     from skin_nb.recipe import Head, Recipe, Stage
-    from skin_nb.training import build_model, save_model
+    from skin_nb.models import build_model
+    from skin_nb.training import save_model
     recipe = Recipe("tiny", "CustomCNN", 32, (Stage(1, 1e-3, unfreeze="all"),), scratch=True,
                     head=Head(pool="flatten"))
     model, _ = build_model(recipe, HAM10000)
@@ -48,7 +49,7 @@ def write_model(path, contents):
 
 def load(path):
     "The call of a case: load a model."
-    from skin_nb.training import load_model
+    from skin_nb.model_loading import load_model
     return partial(load_model, path)
 
 
@@ -140,7 +141,8 @@ def answers(**options):
     "The answers of a foreign network."
     def make(folder):
         network(partial(small, **options))(folder)
-        from skin_nb.training import load_model, predict_table
+        from skin_nb.model_loading import load_model
+        from skin_nb.training import predict_table
         path = folder / "model.keras"
         pictures = np.zeros((3, SIZE, SIZE, 3), "uint8")
         return lambda: predict_table(path, load_model(path), range(3), pictures)
@@ -301,7 +303,7 @@ def large_h5(path):
 
 def checkpoint(kind):
     def make(folder):
-        from skin_nb.training import read_checkpoint
+        from skin_nb.checkpoints import read_checkpoint
         kind(folder / "stage1.ckpt.npz")
         return partial(read_checkpoint, folder / "stage1.ckpt.npz", "key")
     return make
@@ -309,7 +311,7 @@ def checkpoint(kind):
 
 def unfit_checkpoint(folder):
     import keras
-    from skin_nb.training import restore_checkpoint, write_checkpoint, read_checkpoint
+    from skin_nb.checkpoints import read_checkpoint, restore_checkpoint, write_checkpoint
     path = folder / "stage1.ckpt.npz"
     net = small(keras)
     net.compile("sgd", "mse")

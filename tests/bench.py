@@ -51,7 +51,7 @@ def road(table, weights, work):
     from skin_nb.prefix import image_source
     from skin_nb.recipes.resnet50v2 import AS_PUBLISHED
     from skin_nb.tasks import HAM10000
-    from skin_nb.training import build_model, set_trainable
+    from skin_nb.models import build_model, set_trainable
     part = table.groupby("dx", group_keys=False).sample(frac=min(1, 192 / len(table)), random_state=0)
     recipe, n = AS_PUBLISHED, len(part)
     model, backbone = build_model(recipe, HAM10000)  # random weights cost what trained ones cost
@@ -100,7 +100,7 @@ def step(table, weights, work):
     from skin_nb.prefix import find_cut
     from skin_nb.recipe import Recipe
     from skin_nb.tasks import HAM10000
-    from skin_nb.training import build_model, set_trainable
+    from skin_nb.models import build_model, set_trainable
     for net, size, unfreeze, bar in ("EfficientNetB1", 384, 40, 4.5), ("EfficientNetV2S", 224, .3, 3.), ("EfficientNetB4", 224, "block5f_add", None):
         model, backbone = build_model(Recipe(net, net, size, ()), HAM10000)
         set_trainable(model, backbone, unfreeze)
@@ -126,7 +126,7 @@ def epochs(table, weights, work):
     from skin_nb.batches import make_batches
     from skin_nb.recipe import Head, Recipe
     from skin_nb.tasks import HAM10000
-    from skin_nb.training import build_model
+    from skin_nb.models import build_model
     images = decode_images(table.head(2000), 64, folder=work); n = len(images)
     model, _ = build_model(Recipe("cnn", "CustomCNN", 64, (), head=Head(pool="flatten", dense=(64,))), HAM10000)
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -192,7 +192,8 @@ def one_step(precision, batch):
     from skin_nb.core import MemoryPeak
     from skin_nb.recipe import Head, Recipe, Rows, Stage
     from skin_nb.tasks import MELANOMA
-    from skin_nb.training import _make_optimizer, build_model, make_loss, set_trainable
+    from skin_nb.models import build_model, make_loss, set_trainable
+    from skin_nb.training import _make_optimizer
     register_backbone(_application_entry("EfficientNetB3", 300, "0..255"))
     recipe = Recipe("b3", "EfficientNetB3", 512, (Stage(1, 1e-3, unfreeze="all"),), head=Head(output="sigmoid"), rows=Rows(batch=batch, accumulate=32 // batch), precision=precision)
     model, backbone = build_model(recipe, MELANOMA)
@@ -215,7 +216,7 @@ def predict(table, weights, work):
     from skin_nb.pictures import decode_images
     from skin_nb.recipe import Recipe
     from skin_nb.tasks import HAM10000
-    from skin_nb.training import build_model
+    from skin_nb.models import build_model
     part = table.head(1024); n = len(part)
     model, _ = build_model(Recipe("m", "MobileNetV2", 224, ()), HAM10000)
     def way(*engine):

@@ -30,7 +30,7 @@ def whole_network(options):
     from skin_nb.balancing import Loss
     from skin_nb.recipe import Recipe, Stage
     from skin_nb.tasks import HAM10000
-    from skin_nb.training import build_model, make_loss, set_trainable
+    from skin_nb.models import build_model, make_loss, set_trainable
     recipe = Recipe("b0", "EfficientNetB0", options.size, (Stage(1, 1e-3, unfreeze="all"),),
                     precision=options.precision)
     model, backbone = build_model(recipe, HAM10000)

@@ -19,7 +19,7 @@ from skin_nb.recipe import Head, Recipe, Stage
 from skin_nb.rows import collect_results, leaderboard
 from skin_nb.sample import sample_folder
 from skin_nb.tasks import task_from_dict, task_of
-from skin_nb.training import read_model_info
+from skin_nb.model_files import read_model_info
 
 INVENTED = {"nv": "crater", "mel": "island", "bkl": "delta"}
 

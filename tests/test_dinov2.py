@@ -45,7 +45,7 @@ def test_cached_equals_uncached(fits):
     assert np.ptp(cached.history.loss) > .01  # and something was learned
 
 def test_only_what_is_above_the_cut_moves(fits, data):
-    from skin_nb.training import build_model
+    from skin_nb.models import build_model
     from skin_nb.tasks import HAM10000
     fresh = build_model(TUNED, HAM10000)[0]
     moved = {layer.name for layer in fresh.layers if layer.weights
@@ -54,7 +54,8 @@ def test_only_what_is_above_the_cut_moves(fits, data):
     assert not [name for name in moved if name.startswith(("block_1", "block_2", "positions", "patches"))]
 
 def test_saved_equals_loaded(fits, data, tmp_path):
-    from skin_nb.training import load_model, predict_images, save_model
+    from skin_nb.model_loading import load_model
+    from skin_nb.training import predict_images, save_model
     path = save_model(fits[0], tmp_path / "model.keras")
     model, info = load_model(path)
     rows = fits[0].rows

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from sklearn import metrics as skm
 
-from skin_nb.evaluate_command import evaluate_command
 from skin_nb.core import DataError
+from skin_nb.evaluate_command import evaluate_command
 from skin_nb.evaluation import (
     CLASS_SCORES, SUBMISSION_COLUMNS, alarm_scores, average_lesions, bootstrap_scores,
     bootstrap_weights, brier_score, calibration_error, choose_alarm, choose_alarms, class_report,
@@ -606,7 +606,8 @@ def test_reliability_bins_hold_the_calibration_error(predictions):
 def run(tmp_path_factory):
     "A run folder with an untrained model."
     from skin_nb.recipe import Head, Recipe, Stage
-    from skin_nb.training import build_model, save_model
+    from skin_nb.models import build_model
+    from skin_nb.training import save_model
     recipe = Recipe("tiny", "CustomCNN", 32, (Stage(1, 1e-3, unfreeze="all"),),
                     head=Head(pool="flatten", dense=(8,)), scratch=True)
     model, _ = build_model(recipe, HAM10000)

@@ -8,12 +8,12 @@ from skin_nb.tasks import HAM10000
 def build(module, size=None, features=17):
     "Model, backbone layer names and recipe of a published protocol; sizes change no parameter count behind global pooling."
     import importlib
-    from skin_nb.training import build_model
+    from skin_nb.models import build_model
     recipe = importlib.import_module(f"skin_nb.recipes.{module}").AS_PUBLISHED
     return *build_model(dataclasses.replace(recipe, size=size or recipe.size), HAM10000, features=features), recipe
 
 def trainable(model, backbone, unfreeze):
-    from skin_nb.training import set_trainable
+    from skin_nb.models import set_trainable
     set_trainable(model, backbone, unfreeze)
     return {l.name for l in model.layers if l.trainable and l.weights}
 
@@ -50,7 +50,7 @@ def test_three_networks_share_one_frozen_protocol():
     inception, dense, convnext = recipe("frozen_networks")
     for other in dense, convnext: assert dataclasses.replace(other, name=inception.name, backbone=inception.backbone) == inception
     assert [s.unfreeze for s in inception.stages] == [0] and inception.stages[0].patience and inception.strategy == Strategy("class weights") and inception.size == 224
-    from skin_nb.training import build_model
+    from skin_nb.models import build_model
     model, backbone = build_model(dataclasses.replace(dense, size=64), HAM10000)
     assert trainable(model, backbone, 0) == {"logits"}
 
@@ -112,7 +112,7 @@ def test_missing_metadata_count_as_mean_and_unknown(patients):
 @pytest.mark.parametrize("backbone", ["CustomCNN", "MobileNetV2"])
 def test_metadata_branch_joins_any_backbone(backbone):
     from skin_nb.recipe import Head, honest_recipe
-    from skin_nb.training import build_model
+    from skin_nb.models import build_model
     model, _ = build_model(honest_recipe("any", backbone, 64, head=Head(metadata=32)), HAM10000, features=17)
     p = np.asarray(model.predict_on_batch({"image": np.zeros((2, 64, 64, 3), "uint8"), "metadata": np.eye(2, 17, dtype="float32")}))
     assert p.shape == (2, 7) and np.abs(p[0] - p[1]).max() > 0
@@ -125,7 +125,8 @@ def test_gradients_are_clipped(tmp_path, clip, moves):
     from skin_nb.readers import read_any
     from skin_nb.recipe import Optimizer, Recipe, Rows, Stage
     from skin_nb.sample import sample_folder
-    from skin_nb.training import build_model, fit_recipe
+    from skin_nb.models import build_model
+    from skin_nb.training import fit_recipe
     table = split_by_lesion(read_any(sample_folder()))
     r = Recipe("clipped", "CustomCNN", 32, (Stage(1, 1e-3, unfreeze="all"),), scratch=True,
                rows=Rows(per_epoch=64), optimizer=Optimizer(clip=clip))

@@ -50,7 +50,8 @@ def test_a_checkpoint_belongs_to_its_pictures_and_labels(tmp_path):
     "Other pixels or other labels under the same names: the stage starts anew."
     from dataclasses import replace
     from skin_nb.recipe import Stage
-    from skin_nb.training import Checkpoint, fit_recipe, prepare
+    from skin_nb.checkpoints import Checkpoint
+    from skin_nb.training import fit_recipe, prepare
     from train_script import SCRATCH, toy
     recipe = replace(SCRATCH, stages=(Stage(1, 1e-3, unfreeze="all"),))
     table, images = toy()

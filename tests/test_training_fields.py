@@ -9,9 +9,10 @@ from skin_nb.balancing import STRATEGIES
 from skin_nb.core import DataError
 from skin_nb.gradcam import grad_cam
 from skin_nb.heads import SoftTargets
+from skin_nb.model_loading import load_model
 from skin_nb.recipe import Cache, Head, Optimizer, Recipe, Rows, Stage
 from skin_nb.tasks import HAM10000, MELANOMA, with_task
-from skin_nb.training import fit_recipe, load_model, predict_table, prepare, save_model
+from skin_nb.training import fit_recipe, predict_table, prepare, save_model
 
 SCRATCH = Recipe("fields", "CustomCNN", 32, (Stage(3, 1e-3, unfreeze="all", cosine=True),), scratch=True,
                  head=Head(output="sigmoid"), rows=Rows(batch=4), optimizer=Optimizer(clip=1.))

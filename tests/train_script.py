@@ -13,9 +13,10 @@ import pandas as pd
 
 from skin_nb.balancing import Loss, Strategy
 from skin_nb.batches import Views
+from skin_nb.checkpoints import Checkpoint
 from skin_nb.recipe import Cache, Head, Optimizer, Recipe, Rows, Stage
 from skin_nb.tasks import HAM10000, with_task
-from skin_nb.training import Checkpoint, fit_recipe
+from skin_nb.training import fit_recipe
 
 SCRATCH = Recipe("scratch", "CustomCNN", 32,
                  (Stage(4, 1e-3, unfreeze="all", patience=3), Stage(2, 1e-4, unfreeze="conv_1")),

@@ -753,7 +753,7 @@ def saved_model_answers(
 ) -> dict:  # name of a place -> predictions, with the validation part of the run where it is known
     "A saved model's predictions elsewhere."
     from skin_nb.evaluate_command import add_validation, validation_predictions
-    from skin_nb.training import load_model
+    from skin_nb.model_loading import load_model
     loaded = load_model(model)
     valid = _of_two(validation_predictions(Path(model), loaded[1]["task"]["classes"]))
     return {place.name: add_validation(_saved_predictions(model, loaded, place), valid)
@@ -762,7 +762,8 @@ def saved_model_answers(
 def _saved_predictions(path, loaded, place):
     "A loaded model's predictions for all pictures of a place."
     from skin_nb.predictions import predictions_table
-    from skin_nb.training import model_side, predict_table
+    from skin_nb.model_loading import model_side
+    from skin_nb.training import predict_table
     images = decode_images(place.table, model_side(*loaded))
     p = predict_table(path, loaded, place.table, images)
     k = loaded[1]["task"]["classes"].index("mel")

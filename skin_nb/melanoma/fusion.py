@@ -19,10 +19,10 @@ from ..evaluation import confusion_scores, weighted_confusion
 from ..graph import cut_model
 from .audit import auc_by_fold, compare_arms
 from .context import BestSoFar, restart, shuffle_within
+from ..models import build_model
 from ..preparation import encode_metadata, fit_metadata
 from ..recipe import Head, honest_recipe
 from ..tasks import COLOURS, MELANOMA_NAMES, Task, task_of
-from ..training import build_model
 
 # %% ../../nbs/43_fusion.ipynb #90930945
 import keras

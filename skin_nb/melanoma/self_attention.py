@@ -9,12 +9,13 @@ __all__ = ['trainable_parameters', 'with_head', 'three_heads', 'run_head']
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd
+from ..models import build_model
 from ..pictures import decode_images
 from ..predictions import predictions_table
 from ..preparation import split_by_lesion
 from ..recipe import Recipe
 from ..tasks import Task
-from ..training import build_model, fit_recipe
+from ..training import fit_recipe
 
 # %% ../../nbs/44a_self_attention.ipynb #a9be0ae1
 def trainable_parameters(

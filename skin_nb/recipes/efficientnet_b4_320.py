@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from ..batches import Views
 from ..evaluation import evaluate
+from ..model_loading import load_model, model_side
 from ..pictures import decode_images
 from ..predictions import predictions_table
 from ..recipe import Cache
 from .efficientnet_b4 import FINE_TUNED, TOP
-from ..training import load_model, model_side, predict_table
+from ..training import predict_table
 
 # %% ../../nbs/38d_efficientnet_b4_320.ipynb #b14425aa
 LARGER = replace(FINE_TUNED, name="efficientnet_b4_320", size=320,
