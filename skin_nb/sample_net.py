@@ -13,8 +13,9 @@ from PIL import Image
 from .backbones import build_backbone, find_weights
 from .batches import fit_progress, turn_pictures
 from .core import replacing, set_seed
-from .sample import LOOKS, Lesion, canvas, draw_person, draw_settings, photograph
-from .sample import add_layers, in_threads, mottle
+from .dermoscopy import LOOKS, Lesion, canvas, draw_person, draw_settings, photograph
+from .dermoscopy import add_layers, mottle
+from .sample import in_threads
 from .terminal import bars, in_notebook
 
 # %% ../nbs/20c_sample_net.ipynb #08020897
