@@ -254,6 +254,12 @@ def _require_final(notebooks):
         refuse_argument("--final", names, "a notebook with a parameter called final, such as 38d",
                         "Leave the option out, or name such a notebook by --only.")
 
+def _require_folds(notebooks, data):
+    "A `DataError` where a notebook runs on folds and a class can't be in all of them."
+    from skin_nb.preparation import require_folds
+    if any("folds" in parameter_names(path) for path in notebooks):
+        require_folds(data.table)
+
 def _chosen_profile(name, is_sample, own):
     "What notebooks get: the name of a profile, or a dict with its name and other numbers."
     name = name or ("sample" if is_sample else "cpu")
@@ -288,6 +294,7 @@ def plan_run(
     run = run_folder(arguments.out, place.name if place else "sample", folder, place)
     require_needed(notebooks, run)
     data = find_data(arguments.data, arguments.task, arguments.layout, arguments.part)
+    _require_folds(notebooks, data)
     parameters = dict(own, data=data.parameter, task=arguments.task, profile=profile,
                       weights=weights, seed=arguments.seed, folds=folds, final=arguments.final)
     plan = RunPlan(notebooks, run, data, parameters, arguments.jobs,

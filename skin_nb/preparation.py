@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'FOLDS', 'VALID_SHARE', 'DEALER_COLOURS', 'PART_COLOURS', 'FILLINGS', 'PUBLISHED_FILLING', 'WORDS',
-           'split_by_image', 'lesion_clusters', 'lesions_shared', 'split_by_lesion', 'deal_folds', 'fold_report',
-           'plot_fold_balance', 'split_official', 'split_report', 'plot_split', 'Filling', 'MetadataEncoder',
-           'fit_metadata', 'encode_metadata']
+           'split_by_image', 'lesion_clusters', 'lesions_shared', 'require_folds', 'split_by_lesion', 'deal_folds',
+           'fold_report', 'plot_fold_balance', 'split_official', 'split_report', 'plot_split', 'Filling',
+           'MetadataEncoder', 'fit_metadata', 'encode_metadata']
 
 # %% ../nbs/11_data_preparation.ipynb #1d506885
 import functools
@@ -141,10 +141,18 @@ def _check_fold(fold):
                                 "Choose one of the folds."))
 
 # %% ../nbs/11_data_preparation.ipynb #b041ee11
-def _deal_five(table, groups, seed):
-    "The fold of each row; a `DataError` where a class can't be in all of them."
+def require_folds(
+    table: pd.DataFrame,  # dx, image_id, and lesion_id or what its task says must not cross
+    groups: np.ndarray | None = None,  # (N,) numbers from lesion_clusters; None: worked out
+):
+    "A `DataError` where a class can't be in all five folds."
+    groups = lesion_clusters(table) if groups is None else groups
     each_class = pd.Series(groups, index=table.index).groupby(table.dx)
     _check_enough(each_class.nunique(), FOLDS, _group_words(table))
+
+def _deal_five(table, groups, seed):
+    "The fold of each row."
+    require_folds(table, groups)
     return _deal_table(table, groups, FOLDS, seed)
 
 def split_by_lesion(

@@ -36,13 +36,17 @@ def beside(write, make):
     return prepare
 
 
-def class_folders(folder, names=("mel", "nv")):
-    "Data: a folder a class, two tiny pictures in each."
+def class_folders(folder, names=("mel", "nv"), pictures=5):
+    "Data: a folder a class, a few tiny pictures in each."
     for n, name in enumerate(names):
-        for k in range(2):
+        for k in range(pictures):
             path = folder / "data" / name / f"{name}{k}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (16, 16), (40 * n, 60 * k, 90)).save(path)
+
+
+def two_a_class(folder):
+    class_folders(folder, pictures=2)
 
 
 def birds(folder):
@@ -181,6 +185,9 @@ DATA = [
     Bad("bad argument: a part of data without parts",
         beside(class_folders, run("--data", "{}/data", "--part", "training", "--out", "{}/r")),
         ("--part", "training")),
+    Bad("bad argument: classes too small for five folds",
+        beside(two_a_class, run("--data", "{}/data", "--only", "30", "--out", "{}/r")),
+        ("2 lesions of class nv", "at least 5", "Add pictures")),
     Bad("bad argument: a layout for the sample", run("--layout", "folders"),
         ("--layout", "sample")),
     Bad("bad argument: a part of the sample", run("--part", "training"), ("--part", "sample"))]

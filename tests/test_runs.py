@@ -394,7 +394,7 @@ def test_what_will_run_is_said_first(tmp_path, monkeypatch):
     assert planned.parameters["data"] == dict(folder=str(tmp_path / "data"), layout="folders",
                                               part=None)
     said = " ".join(describe_plan(planned).split())
-    for text in (f"{tmp_path}/data, 4 images", "layout folders", "2 classes: nv (2), mel (2)",
+    for text in (f"{tmp_path}/data, 10 images", "layout folders", "2 classes: nv (5), mel (5)",
                  "profile cpu", "trained from scratch: ResNet50V2",
                  "30_custom_cnn, 33_resnet50v2, 90_results",
                  f"output {tmp_path}/run", "cost not known"):
