@@ -132,7 +132,11 @@ USUAL_CLASSES = {  # what a class is called elsewhere, in small letters -> class
     "squamous cell carcinoma, nos": "scc", "squamous cell carcinoma, invasive": "scc",
     "hemangioma": "vasc", "angioma": "vasc", "angiokeratoma": "vasc", "pyogenic granuloma": "vasc",
     "nevus": "nv", "naevus": "nv", "nevi": "nv", "naevi": "nv", "nevus, nos": "nv",
-    "malignant melanoma": "mel", "bowen's disease": "akiec"}
+    "malignant melanoma": "mel", "bowen's disease": "akiec",
+    "actinic keratoses and intraepithelial carcinoma": "akiec",  # as HAM10000's page has them
+    "actinic keratoses and intraepithelial carcinomae": "akiec",
+    "actinic keratoses and intraepithelial carcinoma / bowen's disease": "akiec",
+    "pyogenic granulomas and hemorrhage": "vasc", "vascular": "vasc"}
 
 def usual_class(
     word: str | None,
