@@ -683,10 +683,12 @@ USUAL_NAMES = {  # column of this project -> what it is called elsewhere, the be
     "lesion_id": ("lesion_id", "lesion"),
     "patient_id": ("patient_id", "patient", "person"),
     "dx_type": ("dx_type", "diagnosis_confirm_type"),
-    "age": ("age", "age_approx", "age_approximate", "years"),
-    "sex": ("sex", "gender"),
+    "age": ("age", "age_approx", "age_approximate", "years", "age_years", "age (years)",
+            "patient_age", "age_at_diagnosis"),
+    "sex": ("sex", "gender", "patient_sex"),
     "localization": ("localization", "anatom_site_general", "anatom_site_general_challenge",
-                     "region", "site", "location", "body_site")}
+                     "region", "site", "location", "body_site", "anatom_site", "anatomic_site",
+                     "anatomical_site", "lesion_location")}
 YES_OR_NO = {"0": False, "0.0": False, "false": False, "no": False,
              "1": True, "1.0": True, "true": True, "yes": True}
 ANSWERS = {"melanoma": ("other", "mel"), "malignant": ("benign", "malignant"),
