@@ -22,7 +22,7 @@ from .pictures import PICTURE_ENDINGS, UNREADABLE_ENDINGS
 from .predictions import predictions_table
 from .readers import DOWNSAMPLED
 from .tables import (
-    KNOWN_NAMES, LINE, column_named, complain, read_table, read_text, refuse, separator)
+    GAPS, KNOWN_NAMES, LINE, column_named, complain, read_table, read_text, refuse, separator)
 from .tasks import MELANOMA, Task, as_melanoma, task_of, with_task
 
 # %% ../nbs/14a_foreign_predictions.ipynb #7da04acf
@@ -554,7 +554,9 @@ def _read_form(source):
     "Probabilities, task, form and notes of a table, by the first form that it has."
     found = class_columns(source.file, source.others, source.task)
     if len(found) > 1:
-        return source, _read_wide(source, found)
+        source, note = _answered_rows(source, list(found.values()))
+        p, task, form, notes = _read_wide(source, found)
+        return source, (p, task, form, (note, *notes))
     long = _long_columns(source)
     if long:
         return _read_long(source, *long)
@@ -572,6 +574,18 @@ def _read_long(source, named, number):
     found = class_columns(source.file, wide.others, source.task)
     p, task, _, notes = _read_wide(wide, found)
     return wide, (p, task, "long", notes)
+
+def _answered_rows(source, columns):
+    "A table without the rows that have no number at all, as of pictures that couldn't be read."
+    empty = source.cells[columns].apply(_is_gap).all(axis=1)
+    if not empty.any() or empty.all():
+        return source, ""
+    first = source.cells[source.images][empty].iloc[0]
+    note = f"Rows without any number, such as {first}: {empty.sum():,}, not judged."
+    return replace(source, cells=source.cells[~empty].reset_index(drop=True)), note
+
+def _is_gap(column):
+    return column.str.lower().isin(GAPS)
 
 def _refuse_form(source):
     refuse(source.file, 1, f"the columns {', '.join(source.cells.columns.drop(LINE)[:12])}",

@@ -156,6 +156,17 @@ def test_the_truth_beside_one_column_is_no_answer(answer, told, truth, labels, r
              labels=as_melanoma(labels))
 
 
+def test_pictures_that_could_not_be_read_are_counted(truth, labels, read):
+    "Answers of this project's own command have such rows, with the reason under problem."
+    table = challenge(truth).assign(problem="")
+    table.loc[3, [*ISIC, "problem"]] = [np.nan] * 7 + ["a damaged picture"]
+    foreign = read(table)
+    assert len(foreign.answers) == len(truth) - 1
+    assert f"Rows without any number, such as {truth.image_id[3]}: 1, not judged." in foreign.notes
+    with pytest.raises(DataError, match="expected a number"):
+        read(table.assign(MEL=.1))
+
+
 def test_words_of_yes_and_no(truth, labels, read):
     from skin_nb.tasks import as_melanoma
     is_mel = truth.p_mel > .5

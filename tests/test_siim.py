@@ -169,7 +169,8 @@ def test_records_of_other_writers(tmp_path, cache):
     files = good_records(tmp_path)
     for k, file in enumerate(files):
         rewritten(in_words)(files[k:])
-        file.rename(file.with_name(f"siim.tfrecord-{k:05}-of-00003" if k else "siim-00000-of-00003.tfrecord"))
+        name = f"siim.tfrecord-{k:05}-of-00003" if k else "siim-00000-of-00003.tfrecord"
+        file.rename(file.with_name(name))
     table, same = read_any(tmp_path / "records"), read_any(tmp_path / "set")
     columns = ["image_id", "patient_id", "sex", "localization", "dx"]
     assert table.age.isna().all() and len(table) == 12
@@ -178,7 +179,8 @@ def test_records_of_other_writers(tmp_path, cache):
 
 
 def test_a_melanoma_by_any_name_is_one(tmp_path):
-    siim(tmp_path, lambda t: t.assign(diagnosis=t.diagnosis.replace({"melanoma": "Melanoma in situ", "unknown": "nevus"})))
+    words = {"melanoma": "Melanoma in situ", "unknown": "nevus"}
+    siim(tmp_path, lambda t: t.assign(diagnosis=t.diagnosis.replace(words)))
     assert (read_any(tmp_path).dx == "mel").sum() == 3
 
 
