@@ -12,7 +12,7 @@ import os
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Callable
@@ -29,11 +29,12 @@ from .folders import (
 from .gradcam import cam_layer, grad_cam, overlay
 from .model_files import unusable_model
 from .own_data import NOTHING_KNOWN, USUAL_NAMES
-from .pictures import available_cores, open_image, read_pixels, square_pixels, upright_rgb
+from .pictures import (
+    ROW_OUT, available_cores, open_image, read_pixels, square_pixels, upright_rgb)
 from .preparation import MetadataEncoder, encode_metadata
 from .tables import (
-    GAPS, LINE, SEX_WORDS, check_image_ids, check_people, column_named, is_dangerous, meaning,
-    read_table, refuse, typed)
+    GAPS, LINE, MAPPING, SEX_WORDS, check_image_ids, check_people, column_named, is_dangerous,
+    meaning, read_table, refuse, typed)
 from .model_loading import check_probabilities, model_side
 from .models import two_columns
 from .tasks import Task, with_task
@@ -140,7 +141,8 @@ def _try_squares(sides, picture):
     try:
         return {side: picture_square(picture, side) for side in sides}
     except DataError as error:
-        return error.problems[0]
+        problem = error.problems[0]
+        return replace(problem, fix=problem.fix.replace(ROW_OUT, "leave it out"))
     except (OSError, ValueError, TypeError, AttributeError) as error:  # of what a caller has opened
         return Problem("picture", None, first_line(error), "a picture", "Open it again.")
 
@@ -161,25 +163,39 @@ def read_blocks(
         yield waiting[0], list(waiting[1])
 
 # %% ../nbs/24g_classifier.ipynb #2f189281
-IMAGE_NAMES = ("image_id", "image", "isic_id", "image_name", "img_id", "file", "filename", "path")
+IMAGE_NAMES = ("image_id", "image", "isic_id", "image_name", "img_id", "file", "filename", "path",
+               "image_path", "image_file", "file_path", "img", "picture", "photo", "name", "id")
 
-def _find_column(cells, names):
-    "The first of some columns that a table has; None: none of them."
-    found = [column_named(cells.columns, name) for name in names]
+def _find_column(columns, names):
+    "The first of some names that a table has, as it is spelled there; None: none of them."
+    found = [column_named(columns, name) for name in names]
     return next(filter(None, found), None)
 
 def _image_ids(file, cells):
     "What a table calls its pictures, with the folders that it names."
-    column = _find_column(cells, IMAGE_NAMES)
+    column = _find_column(cells.columns, IMAGE_NAMES)
     if column is None:
         refuse(file, 1, f"the columns {', '.join(cells.columns[:-1])[:200]}",
                "a column image_id", "Name the column with the pictures' names image_id.")
     return row_names(cells[column])
 
 # %% ../nbs/24g_classifier.ipynb #027edeee
+_PEOPLE = ("age", "sex", "localization")
+
+def _require_people(file, columns):
+    "A warning for what a table has no column for; a `DataError` where it has none at all."
+    lacking = [name for name in _PEOPLE if not _find_column(columns, USUAL_NAMES[name])]
+    told = ", ".join(str(c) for c in columns if c != LINE)[:200]
+    if len(lacking) == len(_PEOPLE):
+        refuse(file, 1, f"the columns {told}", "age, sex or localization, one at least",
+               "Call the columns like this.")
+    if lacking:
+        warnings.warn(f"{file} has no column for {' and '.join(lacking)}, which count as unknown: "
+                      f"its columns are {told}")
+
 def _words(cells, name):
     "What a table says under one of this project's names."
-    column = _find_column(cells, USUAL_NAMES[name])
+    column = _find_column(cells.columns, USUAL_NAMES[name])
     if column is None:
         return ""
     known = SEX_WORDS if name == "sex" else None
@@ -190,12 +206,19 @@ def read_metadata(
 ) -> pd.DataFrame:  # image_id, age, sex, localization; "unknown" or NaN where it isn't
     "What is known of the people in the pictures; a `DataError` lists what can't be."
     cells, problems = read_table(file)
-    told = {name: _words(cells, name) for name in ("age", "sex", "localization")}
-    table = cells[[LINE]].assign(image_id=_image_ids(file, cells), dx_type="", **told)
-    problems += [*check_image_ids(file, table), *check_people(file, table)]
+    ids = _image_ids(file, cells)
+    _require_people(file, cells.columns)
+    told = {name: _words(cells, name) for name in _PEOPLE}
+    table = cells[[LINE]].assign(image_id=ids, dx_type="", **told)
+    people = [_without_mapping(problem) for problem in check_people(file, table)]
+    problems += [*check_image_ids(file, table), *people]
     if problems:
         raise DataError(*problems)
-    return typed(table)[["image_id", "age", "sex", "localization"]]
+    return typed(table)[["image_id", *_PEOPLE]]
+
+def _without_mapping(problem):
+    "A problem whose fix doesn't name a file that isn't read here."
+    return replace(problem, fix="Correct the cells.") if MAPPING in problem.fix else problem
 
 # %% ../nbs/24g_classifier.ipynb #483b7231
 def match_metadata(
@@ -205,6 +228,7 @@ def match_metadata(
     "The metadata of pictures, by their names and folders; a `DataError` where a row fits several."
     if metadata is None:
         return pd.DataFrame(NOTHING_KNOWN, index=range(len(image_id)))
+    metadata = _with_own_names(metadata)
     if "image_id" in metadata:
         return _match_by_id(image_id, metadata)
     if len(metadata) != len(image_id):
@@ -218,7 +242,24 @@ def _match_by_id(image_id, metadata):
     by_id = known.drop_duplicates("image_id").set_index("image_id")
     names = nearest_names(image_id, by_id.index)
     _refuse_shared(names)
+    _refuse_strangers(names, by_id.index, image_id)
     return by_id.reindex(names).reset_index()
+
+def _with_own_names(metadata):
+    "A table with this project's names for its columns."
+    wanted = {"image_id": IMAGE_NAMES, **{name: USUAL_NAMES[name] for name in _PEOPLE}}
+    found = {_find_column(metadata.columns, names): name for name, names in wanted.items()}
+    return metadata.rename(columns={theirs: ours for theirs, ours in found.items() if theirs})
+
+def _refuse_strangers(names, rows, places):
+    "A `DataError` for a table of which no row is about one of the pictures."
+    if any(names) or not len(rows):
+        return
+    found = (f"{len(rows):,} rows, such as {rows[0]}, for none of {len(places):,} pictures, such "
+             f"as {places[0]}")
+    raise DataError(Problem("metadata", None, found, "names of the pictures, and where both tell a "
+                            "folder, the same one",
+                            "Correct the cells; names that are there once need no folder."))
 
 def _refuse_shared(names):
     "A `DataError` for rows that would be those of several pictures."
@@ -235,7 +276,7 @@ def _says_something(cell):
 
 def _untold(cells):
     "Which rows say nothing at all."
-    told = cells.reindex(columns=["age", "sex", "localization"])
+    told = cells.reindex(columns=[*_PEOPLE])
     return ~told.map(_says_something).any(axis=1).to_numpy()
 
 def _new_words(cells, column, known):

@@ -132,7 +132,11 @@ USUAL_CLASSES = {  # what a class is called elsewhere, in small letters -> class
     "squamous cell carcinoma, nos": "scc", "squamous cell carcinoma, invasive": "scc",
     "hemangioma": "vasc", "angioma": "vasc", "angiokeratoma": "vasc", "pyogenic granuloma": "vasc",
     "nevus": "nv", "naevus": "nv", "nevi": "nv", "naevi": "nv", "nevus, nos": "nv",
-    "malignant melanoma": "mel", "bowen's disease": "akiec"}
+    "malignant melanoma": "mel", "bowen's disease": "akiec",
+    "actinic keratoses and intraepithelial carcinoma": "akiec",  # as HAM10000's page has them
+    "actinic keratoses and intraepithelial carcinomae": "akiec",
+    "actinic keratoses and intraepithelial carcinoma / bowen's disease": "akiec",
+    "pyogenic granulomas and hemorrhage": "vasc", "vascular": "vasc"}
 
 def usual_class(
     word: str | None,
@@ -679,10 +683,12 @@ USUAL_NAMES = {  # column of this project -> what it is called elsewhere, the be
     "lesion_id": ("lesion_id", "lesion"),
     "patient_id": ("patient_id", "patient", "person"),
     "dx_type": ("dx_type", "diagnosis_confirm_type"),
-    "age": ("age", "age_approx", "age_approximate", "years"),
-    "sex": ("sex", "gender"),
+    "age": ("age", "age_approx", "age_approximate", "years", "age_years", "age (years)",
+            "patient_age", "age_at_diagnosis"),
+    "sex": ("sex", "gender", "patient_sex"),
     "localization": ("localization", "anatom_site_general", "anatom_site_general_challenge",
-                     "region", "site", "location", "body_site")}
+                     "region", "site", "location", "body_site", "anatom_site", "anatomic_site",
+                     "anatomical_site", "lesion_location")}
 YES_OR_NO = {"0": False, "0.0": False, "false": False, "no": False,
              "1": True, "1.0": True, "true": True, "yes": True}
 ANSWERS = {"melanoma": ("other", "mel"), "malignant": ("benign", "malignant"),

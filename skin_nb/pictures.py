@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['STILL_PICTURES', 'FORMATS', 'PICTURE_ENDINGS', 'UNREADABLE_ENDINGS', 'CONVERSIONS', 'KINDS_OF_MODES', 'ORIENTATION',
-           'TURNS', 'MIN_SIDE', 'MAX_SIDE', 'MAX_PIXELS', 'WHOLE_FILE', 'FRESH_COPY', 'LARGE', 'FIRST_BYTES', 'RESIZES',
-           'is_picture', 'upright_rgb', 'most_pixels', 'open_image', 'open_header', 'read_pixels', 'square_pixels',
-           'images_path', 'available_cores', 'decode_images']
+           'TURNS', 'MIN_SIDE', 'MAX_SIDE', 'MAX_PIXELS', 'WHOLE_FILE', 'ROW_OUT', 'FRESH_COPY', 'LARGE', 'FIRST_BYTES',
+           'RESIZES', 'is_picture', 'upright_rgb', 'most_pixels', 'open_image', 'open_header', 'read_pixels',
+           'square_pixels', 'images_path', 'available_cores', 'decode_images']
 
 # %% ../nbs/02a_pictures.ipynb #82f79b44
 import contextlib
@@ -173,7 +173,8 @@ MIN_SIDE = 16  # pixels
 MAX_SIDE = 20_000
 MAX_PIXELS = 89_000_000  # in all; 4 bytes each in memory
 WHOLE_FILE = "a whole picture (JPEG, PNG, TIFF, BMP, WEBP and some more)"
-FRESH_COPY = "Put a fresh copy of the file there, or take its row out of the table."
+ROW_OUT = "take its row out of the table"  # for others to say instead where there is no table
+FRESH_COPY = f"Put a fresh copy of the file there, or {ROW_OUT}."
 
 def _problem(path, found, expected=WHOLE_FILE, fix=FRESH_COPY):
     return DataError(Problem(str(path), None, found, expected, fix))
@@ -187,7 +188,7 @@ def most_pixels() -> int:
     return int(asked)
 
 # %% ../nbs/02a_pictures.ipynb #5a1b5929
-_EXPORT_AGAIN = "Export the picture again at its proper size, or take its row out of the table."
+_EXPORT_AGAIN = f"Export the picture again at its proper size, or {ROW_OUT}."
 _ALLOW_MORE = (" If it has to be as large: SKIN_NB_MAX_PIXELS=NUMBER allows more; "
                "a pixel takes 4 to 8 bytes of memory.")
 
@@ -261,7 +262,7 @@ def _explain(path, error):
                         "Check the disk and who may read the file.")
     if isinstance(error, _OtherPixels):
         return _problem(path, f"a picture with {error}", "8 or 16 bits a pixel and colour",
-                        "Scale it to 8 bits and export it as PNG, or take its row out.")
+                        f"Scale it to 8 bits and export it as PNG, or {ROW_OUT}.")
     size = os.path.getsize(path)
     if isinstance(error, UnidentifiedImageError):
         return _unidentified(path, size)
@@ -286,7 +287,7 @@ def _unidentified(path, size):
     return _problem(path, what)
 
 # %% ../nbs/02a_pictures.ipynb #30dbf686
-_COPY_IT = "Copy the file there, or take its row out of the table."
+_COPY_IT = f"Copy the file there, or {ROW_OUT}."
 
 def open_image(
     path: str | Path,  # a picture in one of the FORMATS

@@ -48,6 +48,8 @@ def predict_command(
     return exit_code(partial(_predict, arguments), arguments.debug)
 
 # %% ../nbs/28_predict.ipynb #c1494505
+_CSV_ENDINGS = (".csv", ".txt", "")
+
 def _new_file(out):
     "The path of a file that isn't there yet; None: none is wanted."
     if out is None:
@@ -56,6 +58,9 @@ def _new_file(out):
     if os.path.lexists(path):
         refuse_argument("--out", f"{path}, which is there already", "a new file",
                         "Choose another name, or move the file away.")
+    if path.suffix.lower() not in _CSV_ENDINGS:
+        refuse_argument("--out", f"a file called {path.suffix}", "one that ends in .csv",
+                        "The answers are written as CSV, whatever the name says.")
     require_room_to_write("--out", path.parent)
     return path
 

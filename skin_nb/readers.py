@@ -28,7 +28,7 @@ from skin_nb.own_data import (
     find_files, has_mapping, leave_out, load_class_folders, load_own_table, note_source,
     note_spellings, reader_columns, read_strictly, require_folder, suggest_mapping, translate,
     usual_class)
-from .pictures import open_image
+from .pictures import ROW_OUT, open_image
 from .siim import (
     are_packed_again, load_siim, load_tfrecords, record_files, siim_tables)
 from skin_nb.tables import (
@@ -717,8 +717,7 @@ def _try_picture(path, image_id, line):
         open_image(path, at_least=64)  # every byte is read; only what comes out is smaller
     except DataError as error:
         if line is None:
-            return [replace(p, fix=p.fix.replace("take its row out of the table", "move it away"))
-                    for p in error.problems]
+            return [replace(p, fix=p.fix.replace(ROW_OUT, "move it away")) for p in error.problems]
         return [replace(p, row=f"{image_id} (line {line} of the table)") for p in error.problems]
     return []
 

@@ -24,9 +24,9 @@ from .core import DataError, Problem, cache_home, content_key, file_stamp, repla
 from .core import require_space
 from .folders import (
     NO_PICTURES, OTHER_PARTS, files_in, folders_in, join_pictures, look_through, picture_name)
-from skin_nb.own_data import (
+from .own_data import (
     candidate_tables, fill_lesions, find_files, note_source, read_strictly, require_folder,
-    translate)
+    translate, usual_class)
 from .pictures import open_image
 from .tables import (
     GAPS, LINE, check_groups, check_image_ids, check_people, column_named, complain, has_columns,
@@ -43,6 +43,7 @@ SIIM_TASK = task_in_group(MELANOMA, "patient_id")  # no patient may be on both s
 SIIM_COLUMNS = ("image_name", "patient_id", "sex", "age_approx", "anatom_site_general_challenge",
              "diagnosis", "benign_malignant", "target")  # the columns of train.csv
 RECORD_ENDINGS = (".tfrec", ".tfrecord", ".tfrecords")
+_NUMBERED = re.compile(r"-\d+-of-\d+$")  # behind an ending, or before it: one of so many files
 
 def _siim_tables(folder):
     "Tables of the challenge in a folder or one below."
@@ -53,7 +54,10 @@ def record_files(
 ) -> list:  # of str
     "The files of TFRecords in a folder or one below."
     entries = [*files_in(folder), *(e for f in folders_in(folder) for e in _files_of(f.path))]
-    return sorted(e.path for e in entries if e.name.lower().endswith(RECORD_ENDINGS))
+    return sorted(e.path for e in entries if _is_of_records(e.name))
+
+def _is_of_records(name):
+    return _NUMBERED.sub("", name.lower()).endswith(RECORD_ENDINGS)
 
 def _files_of(path):
     "Files in a folder; none where it can't be listed."
@@ -130,7 +134,6 @@ def _one_siim_table(folder):
 # %% ../nbs/02e_siim_isic.ipynb #2cbdbd18
 _TARGETS = {"0": "other", "1": "mel", "0.0": "other", "1.0": "mel", "false": "other", "true": "mel"}
 AGE_JUMP = 30  # years between pictures of one patient; in the published table 20 at most
-_MEL_WORDS = ("melanoma", "mel")
 _FIX_CELL = "Correct the cell that is wrong; fetch the table again if you don't know which."
 
 def _words(cells, column):
@@ -147,7 +150,7 @@ def _check_answers(file, cells):
     diagnosis = _words(cells, "diagnosis")
     denied = is_mel & (verdict == "benign") | ~is_mel & (verdict == "malignant")
     told = ~diagnosis.isin(_NOT_TOLD)
-    other = told & (diagnosis.isin(_MEL_WORDS) != is_mel)
+    other = told & ((diagnosis.map(usual_class) == "mel") != is_mel)
     rows = cells.assign(verdict=verdict, word=diagnosis)
     return [
         *complain(file, rows, strange, "target {target!r} for image {image_id}", "0 or 1",
@@ -336,7 +339,7 @@ PACKED = "TFRecords, beside the pictures that they hold"
 def _other_forms(contents, pictures):
     "Put aside what holds pictures in other forms, where there are pictures (their number) to read."
     others = contents.passed_over.pop(NO_PICTURES, [])
-    packed = [place for place in others if place.lower().endswith(RECORD_ENDINGS)]
+    packed = [place for place in others if _is_of_records(place)]
     dicom = [p for p in contents.problems if p.file.lower().endswith((".dcm", ".dicom"))]
     if pictures >= FEWEST_PICTURES:
         contents.problems = [p for p in contents.problems if p not in dicom]
@@ -430,8 +433,10 @@ def record_count(
     path: str | Path,
 ) -> int | None:  # None: the name doesn't say
     "How many records a file has, as its name says."
-    found = _COUNT_IN_NAME.search(os.path.basename(path))
-    return int(found[1]) if found else None
+    name = os.path.basename(path)
+    found = _COUNT_IN_NAME.search(name)
+    numbered = _NUMBERED.search(os.path.splitext(name)[0])
+    return int(found[1]) if found and not numbered else None
 
 # %% ../nbs/02e_siim_isic.ipynb #85e9eef6
 def _require_tensorflow(file):
@@ -493,18 +498,33 @@ _PICTURE_MARKS = (b"\xff\xd8\xff", b"\x89PNG")
 def _whole_number(file, n, features, name):
     "An integer of a record; -1 where it has none."
     value = features.get(name, -1)
-    if isinstance(value, bytes) or value != int(value):
+    if value != value:  # NaN
+        return -1
+    if isinstance(value, bytes) or value % 1 != 0:
         refuse(file, n, f"{name} {value!r:.40}", "a whole number", _FETCH_RECORDS)
     return int(value)
 
-def _word(file, n, column, code):
-    "The word of a code; empty for a gap."
+def _word(file, n, features, column):
+    "The word of a code, or the word that stands there; empty for a gap."
+    if isinstance(features.get(column), bytes):
+        return _text(features[column])
+    code = _whole_number(file, n, features, column)
     words = RECORD_WORDS[column]
     if not -1 <= code < len(words):
         known = ", ".join(f"{k} {word}" for k, word in enumerate(words))
         refuse(file, n, f"{column} {code}", f"-1 or one of {known}",
                "The file numbers its words in another way: use the pictures and train.csv.")
     return words[code] if code >= 0 else ""
+
+def _patient(file, n, features):
+    "The name of a patient, from a number or as it stands there; empty where nobody knows."
+    if isinstance(features["patient_id"], bytes):
+        return _text(features["patient_id"])
+    number = _whole_number(file, n, features, "patient_id")
+    return f"IP_{number:07d}" if number >= 0 else ""
+
+def _text(value):
+    return value.decode("utf-8", "replace").strip()
 
 # %% ../nbs/02e_siim_isic.ipynb #697cd2cf
 def _record_row(file, n, features):
@@ -513,15 +533,14 @@ def _record_row(file, n, features):
     name = features["image_name"].decode("utf-8", "replace")
     if not _SAFE_NAME.fullmatch(name):
         refuse(file, n, f"image_name {name!r:.80}", "letters, digits, - and _", _FETCH_RECORDS)
-    columns = ("patient_id", *RECORD_WORDS, "age_approx", "target")
-    numbers = {c: _whole_number(file, n, features, c) for c in columns}
-    target, age = numbers["target"], numbers["age_approx"]
+    target = _whole_number(file, n, features, "target")
+    age = _whole_number(file, n, features, "age_approx")
     if target not in (-1, 0, 1):
         refuse(file, n, f"target {target} for image {name}", "0, 1, or -1 for no answer",
                _FETCH_RECORDS)
-    row = {c: _word(file, n, c, numbers[c]) for c in RECORD_WORDS}
+    row = {c: _word(file, n, features, c) for c in RECORD_WORDS}
     row |= dict(image_name=name, target=target, age_approx="" if age < 0 else f"{age}.0",
-                patient_id=f"IP_{numbers['patient_id']:07d}" if numbers["patient_id"] >= 0 else "",
+                patient_id=_patient(file, n, features),
                 benign_malignant=("", "benign", "malignant")[target + 1])
     return {c: row[c] for c in SIIM_COLUMNS}
 

@@ -282,7 +282,10 @@ def named_like(
 # %% ../nbs/02b_tables.ipynb #3b70da1b
 GAPS = ("", "na", "n/a", "n.a.", "nan", "none", "null", "#n/a", "#null!", "<na>", "nil", "missing",
         "not available", "-", "--", ".", "?")  # in small letters
-SEX_WORDS = {"f": "female", "m": "male", "w": "female", "woman": "female", "man": "male"}
+_WOMEN = ("f", "w", "woman", "weiblich", "femme", "féminin", "mujer", "femenino", "feminino",
+          "donna")
+_MEN = ("m", "man", "männlich", "homme", "masculin", "hombre", "masculino", "uomo")
+SEX_WORDS = dict.fromkeys(_WOMEN, "female") | dict.fromkeys(_MEN, "male")
 
 def meaning(
     word: str,

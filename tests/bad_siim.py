@@ -109,6 +109,12 @@ def number(name, value):
     return change
 
 
+def measure(name, value):
+    def change(feature):
+        feature[name].float_list.value[:] = [value]
+    return change
+
+
 def text(name, value):
     def change(feature):
         feature[name].bytes_list.value[:] = [value]
@@ -217,6 +223,7 @@ SIIM = [
     record_case("no_jpeg", rewritten(text("image", b"GIF89a"), False), "row 1", "no JPEG or PNG"),
     record_case("path_in_name", rewritten(text("image_name", b"../../x"), False), "'../../x'"),
     record_case("text_for_number", rewritten(as_text, False), "row 1", "target"),
+    record_case("endless_number", rewritten(measure("age_approx", float("inf")), False), "row 1", "age_approx inf"),
     record_case("code_of_sex", rewritten(number("sex", 7), False), "sex 7", "0 male, 1 female"),
     record_case("code_of_site", rewritten(number("anatom_site_general_challenge", 6), False),
                 "0 head/neck"),

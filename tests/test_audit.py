@@ -64,7 +64,8 @@ def per_cent(truth):
 
 
 def synonyms(truth):
-    names = dict(NV="Nevus", MEL="prob_melanoma", AKIEC="actinic keratoses", BCC="bcc_pred")
+    names = dict(NV="Nevus", MEL="prob_melanoma", AKIEC="actinic keratoses", BCC="bcc_pred",
+                 VASC="Pyogenic granulomas and hemorrhage")
     return challenge(truth).rename(columns=names)
 
 
@@ -76,7 +77,24 @@ def counted(truth):
     return challenge(truth).reset_index(names="Unnamed: 0")
 
 
+def around(pattern):
+    "Columns called after a class with something around it."
+    def form(truth):
+        return challenge(truth).rename(columns={c: pattern.format(c.lower()) for c in ISIC})
+    form.__name__ = pattern
+    return form
+
+
+def long_with_more(truth):
+    "The long form with a rank, a number of the class, and the truth."
+    table = long_form(truth).merge(truth[["image_id", "dx"]].set_axis(["image", "label"], axis=1))
+    rank = table.groupby("image").probability.rank(ascending=False).astype(int)
+    return table.assign(rank=rank, class_id=table["class"].map(ISIC.index))
+
+
 @pytest.mark.parametrize("form", [challenge, long_form, paths, per_cent, synonyms, indexed, counted,
+                                  long_with_more, *map(around, ["y_pred_{}", "softmax_{}", "{}_proba", "{} (%)",
+                                                                "pred_prob_{}", "3_{}", "p-{}"]),
                                   lambda t: t], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("sep, decimal", [(",", "."), (";", ",")])
 def test_forms_say_the_same(form, sep, decimal, truth, labels, read):
@@ -123,6 +141,71 @@ def test_a_class_that_the_data_lack(truth, labels, read):
     assert np.allclose(foreign.answers[P], truth[P]) and "no scc" in " ".join(foreign.notes)
 
 
+@pytest.mark.parametrize("answer, told", [("pred", "target"), ("oof_pred", "target"), ("y_prob", "y_true"),
+                                          ("mel_prob", "target"), ("pred", "mel")])
+def test_the_truth_beside_one_column_is_no_answer(answer, told, truth, labels, read):
+    from skin_nb.tasks import as_melanoma
+    is_mel = (truth.dx == "mel").astype(int)
+    table = truth[["image_id"]].assign(**{told: is_mel, answer: truth.p_mel})
+    for known in (labels, as_melanoma(labels)) if told != "y_true" else (as_melanoma(labels),):
+        assert np.allclose(read(table, labels=known).answers.p_mel, truth.p_mel)
+    hard = read(table.assign(**{answer: 0}), labels=as_melanoma(labels))
+    assert told == "y_true" or hard.answers.p_mel.eq(0).all()
+    with pytest.raises(DataError, match="answers in the columns"):
+        read(table.assign(score=truth.p_mel, prob=truth.p_mel).drop(columns=answer),
+             labels=as_melanoma(labels))
+
+
+def test_pictures_that_could_not_be_read_are_counted(truth, labels, read):
+    "Answers of this project's own command have such rows, with the reason under problem."
+    table = challenge(truth).assign(problem="")
+    table.loc[3, [*ISIC, "problem"]] = [np.nan] * 7 + ["a damaged picture"]
+    foreign = read(table)
+    assert len(foreign.answers) == len(truth) - 1
+    assert f"Rows without any number, such as {truth.image_id[3]}: 1, not judged." in foreign.notes
+    with pytest.raises(DataError, match="expected a number"):
+        read(table.assign(MEL=.1))
+
+
+def test_words_of_yes_and_no(truth, labels, read):
+    from skin_nb.tasks import as_melanoma
+    is_mel = truth.p_mel > .5
+    tables = [dict(target=is_mel), dict(predicted=np.where(is_mel, "malignant", "benign")),
+              dict(predicted=np.where(is_mel, "melanoma", "non-melanoma")),
+              dict(benign=~is_mel, malignant=is_mel)]
+    for columns in tables:
+        foreign = read(truth[["image_id"]].assign(**columns), labels=as_melanoma(labels))
+        assert foreign.answers.p_mel.eq(is_mel).all() and not foreign.has_probabilities
+
+
+def test_labels_of_the_table_are_compared_in_the_words_of_the_question(truth, labels, read):
+    from skin_nb.tasks import as_melanoma
+    melanoma = as_melanoma(labels)
+    told = read(truth[["image_id", "dx"]].assign(pred=truth.p_mel), labels=melanoma).answers.claimed
+    assert told.tolist() == melanoma.dx.tolist()
+    unsure = challenge(truth).assign(diagnosis="unknown")
+    assert read(unsure).answers.claimed.eq("").all()
+
+
+def test_own_classes_may_begin_like_a_column(truth, labels, read):
+    from skin_nb.tasks import task_of_classes
+    names = dict(zip(HAM10000.classes, ("class 1", "class 2", *"abcde")))
+    own = with_task(labels.assign(dx=labels.dx.map(names)), task_of_classes(names.values()))
+    table = truth[["image_id", *P]].set_axis(["image", *names.values()], axis=1)
+    assert np.allclose(read(table, labels=own).answers["p_class 1"], truth.p_akiec)
+
+
+@pytest.mark.parametrize("column, train, test", [("Set", "Train", "Test"), ("subset", "training", "testing"),
+                                                 ("is_train", True, False), ("phase", "train", "val")])
+def test_parts_by_other_names(column, train, test, truth, labels, read, tmp_path):
+    first = np.arange(len(truth)) < 300
+    table = challenge(truth).assign(**{column: np.where(first, train, test)})
+    foreign = read(table)
+    assert foreign.answers.image_id.tolist() == truth.image_id[300:].tolist()
+    assert any(f"{len(truth) - 300} are judged" in note for note in foreign.notes)
+    assert read_ids(tmp_path / "a.csv", labels.image_id) == (set(truth.image_id[:300]), 0)
+
+
 def logits(truth):
     return challenge(truth).set_index("image").map(np.log).reset_index()
 
@@ -132,6 +215,9 @@ REFUSED = {
     "--scale independent": lambda t: challenge(t).assign(NV=.9),
     "by position": lambda t: challenge(t).set_axis(["image", *map(str, range(7))], axis=1),
     "no column for df": lambda t: challenge(t).drop(columns="DF"),
+    "numbers under Dermatofibrom": lambda t: challenge(t).rename(columns={"DF": "Dermatofibrom"}),
+    "name several classes": lambda t: long_form(t).drop(columns="probability"),
+    "numbers in the columns a, b": lambda t: long_form(t).assign(a=1, b=2).drop(columns="probability"),
     "both about mel": lambda t: challenge(t).assign(melanoma=.5),
     "NV = x": lambda t: challenge(t).astype({"NV": str}).assign(NV="x"),
     "NV = nan": lambda t: challenge(t).assign(NV="nan"),
@@ -181,6 +267,25 @@ def test_training_lists(tmp_path, labels):
     for file in (tmp_path / "c").iterdir():
         file.rename(file.with_suffix(".dcm"))  # a name is enough
     assert read_ids(tmp_path / "c", labels.image_id) == (set(ids), 0)
+
+
+LISTS = {
+    "two a line": lambda ids: "\n".join(",".join(ids[k:k + 2]) for k in range(0, len(ids), 2)),
+    "as NumPy prints": lambda ids: "[" + "\n ".join(f"'{a}' '{b}'" for a, b in zip(ids[::2], ids[1::2])) + "]",
+    "a class behind each": lambda ids: "\n".join(f"train/mel/{i}.jpg,4" for i in ids),
+    "a number behind each": lambda ids: "\n".join(f"{i}.jpg 4" for i in ids),
+    "a series": lambda ids: pd.Series(ids).to_csv(),
+    "columns": lambda ids: "test,train\ntest_00100," + "\n,".join(ids),
+    "keys": lambda ids: json.dumps(dict(test=["test_00100"], train=ids), indent=1),
+    "values": lambda ids: json.dumps(dict(test_00100="test") | dict.fromkeys(ids, "train")),
+    "bytes": lambda ids: "\n".join(map(str, map(str.encode, ids)))}
+
+
+@pytest.mark.parametrize("form", LISTS)
+def test_training_lists_that_name_more_than_pictures(form, tmp_path, labels):
+    ids = list(labels.image_id[:6])
+    (tmp_path / "a.txt").write_text(LISTS[form](ids))
+    assert read_ids(tmp_path / "a.txt", labels.image_id) == (set(ids), 0)
 
 
 @pytest.mark.parametrize("between", [", ", " ", ";\n", '"\n"', '",\n  "', "_downsampled.jpg\n"])

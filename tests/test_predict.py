@@ -261,6 +261,51 @@ def test_metadata_of_patients_whose_pictures_have_one_name(tmp_path):
     assert found.age.tolist()[:2] == [50, 30] and np.isnan(found.age[2])
 
 
+def write_people(path, **columns):
+    pd.DataFrame(dict(image_id=["a", "b"]) | columns).to_csv(path, index=False)
+    return path
+
+
+def test_metadata_that_would_be_lost_is_said(tmp_path):
+    from skin_nb.classifier import match_metadata, read_metadata
+    file = write_people(tmp_path / "people.csv", sex=["F", "weiblich"], Alter=[30, 40])
+    with pytest.warns(UserWarning, match="no column for age and localization.*Alter"):
+        people = read_metadata(file)
+    assert list(people.sex) == ["female"] * 2
+    with pytest.raises(DataError, match="age, sex or localization, one at least"):
+        read_metadata(write_people(tmp_path / "people.csv", Alter=[30, 40]))
+    with pytest.raises(DataError, match="2 rows, such as a, for none of 1 pictures"):
+        match_metadata(["c"], people)
+
+
+def test_no_advice_that_leads_nowhere(classifier, tmp_path):
+    "No file columns.json is read here, and there is no table with a row for a picture."
+    from skin_nb.classifier import read_metadata
+    file = write_people(tmp_path / "people.csv", age=["x", 3], sex=["1", "0"], localization="back")
+    with pytest.raises(DataError, match="Correct the cells") as raised:
+        read_metadata(file)
+    assert "columns.json" not in str(raised.value)
+    good = Image.new("RGB", (40, 40))
+    (tmp_path / "a.jpg").write_text("<html>")
+    good.save(tmp_path / "b.jpg")
+    with pytest.warns(UserWarning, match="or leave it out"):
+        classifier.predict(tmp_path)
+
+
+def test_tables_of_pandas_go_by_their_names_too():
+    "Not by position, whatever their column of pictures is called."
+    from skin_nb.classifier import match_metadata
+    table = pd.DataFrame(dict(isic_id=["b", "a"], age_approx=[40., 30.], gender=["male", "female"]))
+    found = match_metadata(["a", "b"], table)
+    assert list(found.age) == [30, 40] and list(found.sex) == ["female", "male"]
+
+
+def test_answers_go_into_a_file_that_says_csv(model, photos, tmp_path, capsys):
+    for name in ("answers.xlsx", "answers.JSON"):
+        assert predict_command(["--model", str(model), str(photos), "--out", str(tmp_path / name)]) == 2
+        assert "ends in .csv" in capsys.readouterr().err
+
+
 # several models in one file
 
 @pytest.fixture(scope="module")

@@ -156,6 +156,34 @@ def test_records_without_an_answer_are_left_out(tmp_path, cache):
     assert tf.io.decode_jpeg(Path(table.path[0]).read_bytes()).shape == (32, 32, 3)
 
 
+def in_words(feature):
+    "A record as other writers have it: texts for words and patients, a gap in an age."
+    feature["patient_id"].bytes_list.value[:] = b"IP_%07d" % feature["patient_id"].int64_list.value[0],
+    feature["sex"].bytes_list.value[:] = [b"male"]
+    feature["anatom_site_general_challenge"].bytes_list.value[:] = [b"torso"]
+    feature["age_approx"].float_list.value[:] = [float("nan")]
+
+
+def test_records_of_other_writers(tmp_path, cache):
+    from bad_siim import good_records, rewritten
+    files = good_records(tmp_path)
+    for k, file in enumerate(files):
+        rewritten(in_words)(files[k:])
+        name = f"siim.tfrecord-{k:05}-of-00003" if k else "siim-00000-of-00003.tfrecord"
+        file.rename(file.with_name(name))
+    table, same = read_any(tmp_path / "records"), read_any(tmp_path / "set")
+    columns = ["image_id", "patient_id", "sex", "localization", "dx"]
+    assert table.age.isna().all() and len(table) == 12
+    found, wanted = [t[columns].sort_values("image_id", ignore_index=True) for t in (table, same)]
+    assert found.equals(wanted)
+
+
+def test_a_melanoma_by_any_name_is_one(tmp_path):
+    words = {"melanoma": "Melanoma in situ", "unknown": "nevus"}
+    siim(tmp_path, lambda t: t.assign(diagnosis=t.diagnosis.replace(words)))
+    assert (read_any(tmp_path).dx == "mel").sum() == 3
+
+
 def test_a_table_beside_records_is_no_second_layout(tmp_path, cache):
     from bad_siim import good_records
     good_records(tmp_path)
