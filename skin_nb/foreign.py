@@ -756,12 +756,15 @@ _AROUND_IDS = " \t\"',;|[]"  # between the ids of a list, however somebody has w
 def _listed_ids(file, names):
     "What a file names: its lines, what is in them, or its best column."
     text = read_text(file)
+    records = _json_records(text)
+    if records is not None:
+        return _column_of_ids(file, records, names)
     listed = _json_ids(file, text)
     lines = listed or [line for line in map(_stripped, text.splitlines()) if line]
     if not lines:
         refuse(file, None, "an empty file", "ids of pictures", "Put them there, one a line.")
     if listed is None and _has_header(text, names):
-        return _column_of_ids(file, names)
+        return _column_of_ids(file, _tidy(file)[0], names)
     if len(lines) == 1 and names.find(lines[0]) is None:  # one behind the other
         return _split_ids(lines[0])
     if column_named(_HEADINGS, lines[0]) or _part(lines[0]):
@@ -789,16 +792,15 @@ def _has_header(text, names):
     first = text.lstrip("\n").split("\n", 1)[0]
     return separator(first) in first and not any(map(names.find, [first, *_split_ids(first)]))
 
-def _column_of_ids(file, names):
+def _column_of_ids(file, cells, names):
     "The pictures of a table: those of a column called training, or of the best one."
-    cells = _trained_rows(file)
+    cells = _trained_rows(file, cells)
     called = [c for c in cells if _part(c) == "train" and _share_found(cells[c], names)]
     column = called[0] if called else picture_column(file, cells, names)
     return [cell for cell in cells[column] if cell]  # shorter columns end in empty cells
 
-def _trained_rows(file):
+def _trained_rows(file, cells):
     "The rows of a table that are about training pictures: all, or those that say so."
-    cells, _ = _tidy(file)
     found = _row_parts(cells)
     if found is None:
         return cells
@@ -816,6 +818,18 @@ def _json_ids(file, text):
     except ValueError:
         return None
     return _texts_of(_training_part(file, found)) if isinstance(found, (list, dict)) else None
+
+def _json_records(text):
+    "JSON that is a list of records, as a table of texts; None where the text is anything else."
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    if not (isinstance(found, list) and found and all(isinstance(r, dict) for r in found)):
+        return None
+    table = pd.DataFrame(found).fillna("").astype(str)
+    table[LINE] = range(1, len(table) + 1)
+    return table
 
 def _training_part(file, found):
     "What JSON calls training: a key's value, or the keys with that value; all where nothing is."

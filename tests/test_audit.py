@@ -277,6 +277,8 @@ LISTS = {
     "a series": lambda ids: pd.Series(ids).to_csv(),
     "columns": lambda ids: "test,train\ntest_00100," + "\n,".join(ids),
     "keys": lambda ids: json.dumps(dict(test=["test_00100"], train=ids), indent=1),
+    "records": lambda ids: json.dumps([dict(image="test_00100", split="test", dx="nv")]
+                                      + [dict(image=i, split="train", dx="mel") for i in ids]),
     "values": lambda ids: json.dumps(dict(test_00100="test") | dict.fromkeys(ids, "train")),
     "bytes": lambda ids: "\n".join(map(str, map(str.encode, ids)))}
 
