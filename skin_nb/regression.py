@@ -159,12 +159,19 @@ def _verdict(change, allowed):
         return "worse"
     return "better" if change > allowed else "same"
 
+def _means_of_seeds(table):
+    "The mean over folds of each seed that has them all; where none has, one of all seeds together."
+    whole = table.dropna(axis=1)
+    if whole.shape[1]:
+        return whole.mean().to_numpy()
+    return table.mean(axis=1).to_frame().mean().to_numpy()
+
 def _beside(before, now, comparisons):
     "The mean over shared folds, before and now: columns of a comparison."
     folds = before.index.intersection(now.index)
-    seeds = before.loc[folds].dropna(axis=1).mean()
-    allowed = allowance(seeds.to_numpy(), comparisons)
-    score = now.loc[folds].mean().mean()
+    seeds = _means_of_seeds(before.loc[folds])
+    allowed = allowance(seeds, comparisons)
+    score = now.loc[folds].mean(axis=1).mean()
     change = score - seeds.mean()
     return dict(folds=len(folds), seeds=len(seeds), baseline=seeds.mean(), allowed=allowed,
                 now=score, change=change, verdict=_verdict(change, allowed))
