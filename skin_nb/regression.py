@@ -179,8 +179,9 @@ def _beside(before, now, comparisons):
 def _gone(due, folds):
     "The line of a score that a run owes and lacks, in some folds at least."
     lacking = due.loc[folds]
+    unknown = dict.fromkeys(("allowed", "now", "change"), float("nan"))
     return dict(folds=len(folds), seeds=lacking.shape[1], baseline=lacking.mean().mean(),
-                allowed=None, now=None, change=None, verdict="missing")
+                verdict="missing", **unknown)
 
 # %% ../nbs/24f_regression.ipynb #260ca61c
 COMPARED = [*TRIAL_NAMES, "metric", "folds", "seeds", "baseline", "allowed", "now", "change",
