@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'CLASS_SCORES', 'MATRIX_SCORES', 'RANKING_SCORES', 'SUBMISSION_COLUMNS', 'split_arrays', 'confusion_scores',
-           'bootstrap_weights', 'bootstrap_scores', 'interval_ends', 'weighted_confusion', 'ranking_scores',
-           'confidence_bins', 'calibration_error', 'brier_score', 'rank_of', 'specific_threshold',
+           'bootstrap_weights', 'bootstrap_scores', 'interval_ends', 'weighted_mean', 'weighted_confusion',
+           'ranking_scores', 'confidence_bins', 'calibration_error', 'brier_score', 'rank_of', 'specific_threshold',
            'sensitive_threshold', 'melanoma_class', 'diseases', 'disease_score', 'Alarm', 'choose_alarm',
            'alarm_scores', 'choose_alarms', 'weighted_scores', 'score_intervals', 'evaluate', 'interval_of',
            'score_table', 'interval_text', 'paired_difference', 'average_lesions', 'align_predictions',
@@ -119,6 +119,16 @@ def interval_ends(
     "Both ends of the 95% percentile interval."
     ends = pd.DataFrame(drawn).quantile([.025, .975]).to_numpy()
     return ends if np.ndim(drawn) > 1 else ends[:, 0]
+
+# %% ../nbs/22_evaluation.ipynb #66b8a508
+def weighted_mean(
+    values: np.ndarray,  # (n,), NaN where there is none
+    weights: np.ndarray,  # (n, b) of the rows, a column a resample
+) -> np.ndarray:  # (b,); NaN where no row with a value was drawn
+    "Means of the rows that have a value."
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return values[known] @ weights[known] / weights[known].sum(0)
 
 # %% ../nbs/22_evaluation.ipynb #64659a61
 def _once(n):
