@@ -228,7 +228,8 @@ def _accuracy_ends(answered, right, group, n_boot):
     "Ends of the 95% intervals of the accuracy, for each row of `answered`."
     def accuracy(w):
         hits = (answered & right).astype(float) @ w
-        return dict(accuracy=(hits / np.maximum(answered.astype(float) @ w, 1)).T)
+        with np.errstate(invalid="ignore"):  # a resample may lack all that is answered
+            return dict(accuracy=(hits / (answered.astype(float) @ w)).T)
     drawn = bootstrap_scores(accuracy, group, n_boot)["accuracy"]
     return interval_ends(drawn)
 
