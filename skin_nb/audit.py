@@ -22,6 +22,7 @@ from .arguments import absolute_path, empty_folder
 from .beside import (
     DEALS, class_rows, compare_scores, describe_subgroups, subgroup_rows, patient_groups,
     plot_subgroups, score_rows, span_text, subgroup_table)
+from .calibration import plain_rows
 from .commands import READING_OPTIONS, add_options, find_data
 from .core import printable, replacing, write_json
 from .decisions import operating_points, plot_thresholds, threshold_curve
@@ -612,11 +613,11 @@ def audit_record(
     "The audit for a program."
     return dict(found=audit.found, signs=[asdict(s) for s in audit.signs],
                 form=audit.foreign.form, notes=audit.foreign.notes,
-                coverage=asdict(audit.coverage), scores=_records(audit.scores),
-                metrics=audit.metrics, subgroups=_records(audit.groups),
-                operating_points=_records(audit.points),
+                coverage=asdict(audit.coverage), scores=plain_rows(audit.scores),
+                metrics=audit.metrics, subgroups=plain_rows(audit.groups),
+                operating_points=plain_rows(audit.points),
                 overlap=_overlap_record(audit.overlap),
-                memory=_records(audit.memory))
+                memory=plain_rows(audit.memory))
 
 def _overlap_record(overlap):
     "What stands on both sides, in numbers."
@@ -624,10 +625,6 @@ def _overlap_record(overlap):
         return None
     pairs = None if overlap.pairs is None else len(overlap.pairs)
     return vars(overlap) | dict(seen=int(overlap.seen.sum()), pairs=pairs)
-
-def _records(table):
-    "The rows of a table without NaN."
-    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 # %% ../nbs/57_audit.ipynb #719e3ca9
 def write_audit(
