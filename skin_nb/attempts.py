@@ -128,7 +128,9 @@ def summarise_attempts(
 
 # %% ../nbs/59_attempts.ipynb #27fe2ff4
 def _attempt_title(summary):
-    several = summary[summary.folds > 1]
+    several = summary[summary.folds > 1].dropna(subset="score")
+    if several.empty:
+        return f"{len(summary)} attempts, none of them judged on several folds"
     best = several.loc[several.score.idxmax()]
     return (f"{len(summary)} attempts; of those on several folds, on top: "
             f"{best.change}, {best.score:.3f}")

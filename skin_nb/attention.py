@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NETWORKS', 'NAMES', 'MAP_MEASURES', 'LEAST', 'choose_networks', 'Explained', 'explained_part', 'all_maps',
-           'map_table', 'intervals_of', 'weighted_mean', 'mean_table', 'right_against_wrong', 'plot_attention',
-           'class_table', 'pair_table']
+           'map_table', 'intervals_of', 'mean_table', 'right_against_wrong', 'plot_attention', 'class_table',
+           'pair_table']
 
 # %% ../nbs/56_attention.ipynb #8dd52455
 import warnings
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from .beside import told_from_zero
 from .core import DataError, Problem, axes
-from .evaluation import bootstrap_scores, interval_ends
+from .evaluation import bootstrap_scores, interval_ends, weighted_mean
 from .experiment import Trial, confident_pairs
 from .gradcam import cam_layer, faithfulness, grad_cam
 from .map_checks import (
@@ -143,14 +143,6 @@ def intervals_of(
     return pd.DataFrame.from_dict(rows, "index", columns=["value", "lo", "hi"])
 
 # %% ../nbs/56_attention.ipynb #7d39bd8e
-def weighted_mean(
-    values: np.ndarray,  # (n,), NaN where there is none
-    weights: np.ndarray,  # (n, b) of the rows, a column a resample
-) -> np.ndarray:  # (b,)
-    "Means of the rows that have a value, a column a resample."
-    known = ~np.isnan(values)
-    return values[known] @ weights[known] / np.maximum(weights[known].sum(0), 1)
-
 def _each_map(maps, rate):
     "What `rate` makes of the rows of each network and method, one below the other."
     parts = maps.groupby(["network", "method"], sort=False)

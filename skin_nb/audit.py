@@ -22,6 +22,7 @@ from .arguments import absolute_path, empty_folder
 from .beside import (
     DEALS, class_rows, compare_scores, describe_subgroups, subgroup_rows, patient_groups,
     plot_subgroups, score_rows, span_text, subgroup_table)
+from .calibration import plain_rows
 from .commands import READING_OPTIONS, add_options, find_data
 from .core import printable, replacing, write_json
 from .decisions import operating_points, plot_thresholds, threshold_curve
@@ -289,19 +290,19 @@ class Audit:
         "The mistakes that the numbers suggest."
         return signs_found(self.signs)
 
-def _subgroups(predictions, table, n_boot):
+def _subgroups(predictions, table, n_boot, seed):
     "Scores by sex, age and site, as far as they are known."
     columns = patient_groups(table)
-    found = [subgroup_table(predictions, columns[c], n_boot).assign(column=c)
+    found = [subgroup_table(predictions, columns[c], n_boot, seed).assign(column=c)
              for c in columns if columns[c].nunique() > 1]
     return pd.concat([pd.DataFrame(), *found], ignore_index=True)
 
-def _points(predictions, has_probabilities, n_boot):
+def _points(predictions, has_probabilities, n_boot, seed):
     "Thresholds for the sensitivities that are usually asked for."
     disease = highlighted_class(task_of(predictions))
     if not has_probabilities or disease is None or not (predictions.dx == disease).any():
         return pd.DataFrame()
-    points = operating_points(predictions, n_boot=n_boot)
+    points = operating_points(predictions, n_boot=n_boot, seed=seed)
     return points[points.fold != "all"].reset_index(drop=True)
 
 # %% ../nbs/57_audit.ipynb #16bed242
@@ -311,7 +312,7 @@ def audit_predictions(
     training: tuple | None = None,  # from read_ids; None: nobody knows
     hashes: bool = True,  # look for near-duplicates of the training pictures
     n_boot: int = 1000,
-    seed: int = 0,
+    seed: int = 0,  # of all resamples, and of the deals that are chance
 ) -> Audit:
     "Everything that answers and labels tell."
     predictions, coverage = judge_foreign(foreign, table)
@@ -320,24 +321,24 @@ def audit_predictions(
         progress.update()
         scores = compare_scores(predictions, metrics, foreign.has_probabilities, seed)
         progress.update()
-        groups = _subgroups(predictions, table, min(n_boot, 300))
-        points = _points(predictions, foreign.has_probabilities, min(n_boot, 300))
+        groups = _subgroups(predictions, table, min(n_boot, 300), seed)
+        points = _points(predictions, foreign.has_probabilities, min(n_boot, 300), seed)
         progress.update()
-        overlap, memory = _look_for_overlap(predictions, table, training, hashes, n_boot)
+        overlap, memory = _look_for_overlap(predictions, table, training, hashes, n_boot, seed)
         progress.update()
         signs = audit_signs(foreign, predictions, table, overlap, memory)
         progress.update()
     return Audit(foreign, predictions, coverage, metrics, scores, groups, points, overlap,
                  memory, signs)
 
-def _look_for_overlap(predictions, table, training, hashes, n_boot):
+def _look_for_overlap(predictions, table, training, hashes, n_boot, seed):
     "What was trained on, and what that is worth."
     if training is None:
         return None, pd.DataFrame()
     trained, unknown = training
     pairs = pairs_across(table, predictions.image_id, trained) if hashes else None
     overlap = find_overlap(predictions, table, trained, unknown, pairs)
-    return overlap, value_of_memory(predictions, table, overlap.seen, n_boot)
+    return overlap, value_of_memory(predictions, table, overlap.seen, n_boot, seed)
 
 # %% ../nbs/57_audit.ipynb #bc997c19
 def coverage_lines(
@@ -612,11 +613,11 @@ def audit_record(
     "The audit for a program."
     return dict(found=audit.found, signs=[asdict(s) for s in audit.signs],
                 form=audit.foreign.form, notes=audit.foreign.notes,
-                coverage=asdict(audit.coverage), scores=_records(audit.scores),
-                metrics=audit.metrics, subgroups=_records(audit.groups),
-                operating_points=_records(audit.points),
+                coverage=asdict(audit.coverage), scores=plain_rows(audit.scores),
+                metrics=audit.metrics, subgroups=plain_rows(audit.groups),
+                operating_points=plain_rows(audit.points),
                 overlap=_overlap_record(audit.overlap),
-                memory=_records(audit.memory))
+                memory=plain_rows(audit.memory))
 
 def _overlap_record(overlap):
     "What stands on both sides, in numbers."
@@ -624,10 +625,6 @@ def _overlap_record(overlap):
         return None
     pairs = None if overlap.pairs is None else len(overlap.pairs)
     return vars(overlap) | dict(seen=int(overlap.seen.sum()), pairs=pairs)
-
-def _records(table):
-    "The rows of a table without NaN."
-    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 # %% ../nbs/57_audit.ipynb #719e3ca9
 def write_audit(

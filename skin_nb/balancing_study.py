@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from .core import DataError, replacing
 from .evaluation import (
-    bootstrap_scores, calibration_error, confusion_scores, interval_ends, weighted_confusion)
+    bootstrap_scores, calibration_error, confusion_scores, interval_ends, melanoma_class,
+    weighted_confusion)
 from .heads import fit_split, reduce_features
-from .tasks import COLOURS, MELANOMA_NAMES, task_of
+from .tasks import COLOURS, task_of
 
 # %% ../nbs/53_balancing_study.ipynb #f1589d11
 LEFT_OUT = " is left out"
@@ -90,9 +91,9 @@ def melanoma_number(
     table: pd.DataFrame,  # with its task
 ) -> int | None:
     "Which of a table's classes is melanoma; None where none is."
-    classes = task_of(table).classes
-    found = [k for k, c in enumerate(classes) if c.lower() in MELANOMA_NAMES]
-    return found[0] if found else None
+    task = task_of(table)
+    name = melanoma_class(task)
+    return task.classes.index(name) if name else None
 
 # %% ../nbs/53_balancing_study.ipynb #0d0402c6
 def task_rows(

@@ -126,12 +126,12 @@ def _counts(part, task):
         counts[f"mel_{noun}"] = ids[part.dx == melanoma].nunique()
     return counts
 
-def _group_row(group, part, task, n_boot):
+def _group_row(group, part, task, n_boot, seed):
     "One row of the table of subgroups."
     row = {"group": group, **_counts(part, task)}
     questions = _questions(part, task)
     shares = partial(_weighted_shares, questions)
-    drawn = bootstrap_scores(shares, part[task.group], n_boot)
+    drawn = bootstrap_scores(shares, part[task.group], n_boot, seed)
     for name, (asked, right) in questions.items():
         found = _share_and_ends(asked, right, drawn[name])
         row.update(zip((name, f"{name}_lo", f"{name}_hi"), found))
@@ -142,6 +142,7 @@ def subgroup_table(
     predictions: pd.DataFrame,
     groups: pd.Series,  # index image_id: the group of each picture
     n_boot: int = 1000,  # lesion-level resamples; 0: no intervals
+    seed: int = 0,
 ) -> pd.DataFrame:  # group, images, lesions, mel_lesions, and each score with lo and hi
     "Scores of the test part, for all and group by group."
     task = task_of(predictions)
@@ -150,7 +151,7 @@ def subgroup_table(
     test = test.assign(predicted=np.array(task.classes)[likeliest],
                        group=test.image_id.map(groups).fillna("unknown"))
     parts = [("all", test), *test.groupby("group")]
-    return pd.DataFrame([_group_row(group, part, task, n_boot) for group, part in parts])
+    return pd.DataFrame([_group_row(group, part, task, n_boot, seed) for group, part in parts])
 
 # %% ../nbs/22j_beside.ipynb #4929735d
 @dataclass(frozen=True)

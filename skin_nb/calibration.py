@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHARES', 'TABLES', 'lesion_pieces', 'carve_calibration', 'fit_with_calibration', 'temperature_table', 'stack',
            'describe_temperature', 'set_table', 'plot_coverage', 'describe_coverage', 'risk_coverage',
-           'selective_table', 'plot_risk', 'describe_selective', 'write_tables']
+           'selective_table', 'plot_risk', 'describe_selective', 'plain_rows', 'write_tables']
 
 # %% ../nbs/52_calibration.ipynb #d0bd9e2b
 from pathlib import Path
@@ -228,7 +228,8 @@ def _accuracy_ends(answered, right, group, n_boot):
     "Ends of the 95% intervals of the accuracy, for each row of `answered`."
     def accuracy(w):
         hits = (answered & right).astype(float) @ w
-        return dict(accuracy=(hits / np.maximum(answered.astype(float) @ w, 1)).T)
+        with np.errstate(invalid="ignore"):  # a resample may lack all that is answered
+            return dict(accuracy=(hits / (answered.astype(float) @ w)).T)
     drawn = bootstrap_scores(accuracy, group, n_boot)["accuracy"]
     return interval_ends(drawn)
 
@@ -312,7 +313,9 @@ def describe_selective(
 # %% ../nbs/52_calibration.ipynb #aa4c8050
 TABLES = ("temperature", "coverage", "selective", "subgroups")
 
-def _plain_rows(t):
+def plain_rows(
+    t: pd.DataFrame,
+) -> list:  # of dicts
     "The rows of a table for JSON, which knows no NaN."
     return t.astype(object).where(t.notna(), None).to_dict("records")
 
@@ -327,6 +330,6 @@ def write_tables(
         with replacing(written[-1]) as tmp:
             t.round(4).to_csv(tmp, index=False)
     written.append(Path(out) / "metrics.json")
-    plain = {name: _plain_rows(t) for name, t in tables.items()}
+    plain = {name: plain_rows(t) for name, t in tables.items()}
     write_json(written[-1], dict(calibration=plain))
     return written

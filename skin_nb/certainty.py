@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from .core import DataError, Problem
-from .evaluation import split_arrays
+from .evaluation import rank_of, split_arrays
 from .tasks import task_of
 
 # %% ../nbs/22e_certainty.ipynb #34b318f8
@@ -75,6 +75,10 @@ def scale_predictions(
 # %% ../nbs/22e_certainty.ipynb #2c9b364d
 ROUNDING = 1e-8  # scores this close are the same: probabilities are rounded when they are stored
 
+def _is_few(n, level):
+    "Whether no more than one of n scores is to be expected beyond the threshold."
+    return np.round(n * (1 - level), 9) <= 1
+
 def conformal_threshold(
     scores: np.ndarray,  # (n,) one minus the probability of the true class, of calibration rows
     level: float,  # share of new rows that should stay within the threshold
@@ -84,10 +88,9 @@ def conformal_threshold(
         raise DataError(Problem("level", None, str(level), "a share between 0 and 1",
                                 "Choose .9, say."))
     n = len(scores)
-    if n <= 1 / (1 - level):
+    if _is_few(n, level):
         return np.inf
-    rank = int(np.ceil((n + 1) * level))
-    return float(np.sort(scores)[rank - 1])
+    return float(np.sort(scores)[rank_of(level, n + 1) - 1])
 
 # %% ../nbs/22e_certainty.ipynb #b0b192e8
 def sets_within(
@@ -233,7 +236,7 @@ def fit_alarm(
     familiar = fit_familiar(known, seed=seed)
     distances = np.sort(mahalanobis_distance(familiar, others))
     n = len(distances)
-    rank = min(int(np.ceil((n + 1) * FEW_ALARMS)), n)
+    rank = min(rank_of(FEW_ALARMS, n + 1), n)
     return StrangeAlarm(familiar.mean, familiar.turn @ familiar.whiten, float(distances[rank - 1]),
                  1 - rank / (n + 1))
 
@@ -286,7 +289,7 @@ def _class_thresholds(y, p, level):
     "A threshold a class; classes with too few pictures for one share theirs."
     scores = 1 - at_truth(y, p)
     counts = np.bincount(y, minlength=p.shape[1])
-    few = counts <= 1 / (1 - level)
+    few = _is_few(counts, level)
     shared = conformal_threshold(scores[few[y]], level)
     return np.array([shared if few[k] else conformal_threshold(scores[y == k], level)
                      for k in range(p.shape[1])])

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from .core import DataError, Problem, axes
 from .evaluation import (
-    bootstrap_scores, choose_alarm, disease_score, interval_ends, interval_text,
+    bootstrap_scores, choose_alarm, disease_score, interval_ends, interval_text, rank_of,
     sensitive_threshold, split_arrays)
 from .figures import highlighted_class
 from .tasks import COLOURS, task_of
@@ -200,7 +200,7 @@ def promised_sensitivity(
 ) -> dict:  # n, asked, mean, lo, hi (95%), kept: chance that the sensitivity is what was asked for
     "What sensitivity to expect of a threshold that was chosen on so many sick."
     from scipy.stats import beta
-    m = int(np.ceil(round(asked * n, 9)))
+    m = rank_of(asked, n)
     found = beta(m, n + 1 - m)
     lo, hi = found.ppf([.025, .975])
     return dict(n=n, asked=asked, mean=found.mean(), lo=lo, hi=hi, kept=found.sf(asked))

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'CLASS_SCORES', 'MATRIX_SCORES', 'RANKING_SCORES', 'SUBMISSION_COLUMNS', 'split_arrays', 'confusion_scores',
-           'bootstrap_weights', 'bootstrap_scores', 'interval_ends', 'weighted_confusion', 'ranking_scores',
-           'confidence_bins', 'calibration_error', 'brier_score', 'specific_threshold', 'sensitive_threshold',
-           'melanoma_class', 'diseases', 'disease_score', 'Alarm', 'choose_alarm', 'alarm_scores', 'choose_alarms',
-           'weighted_scores', 'score_intervals', 'evaluate', 'interval_of', 'score_table', 'interval_text',
-           'paired_difference', 'average_lesions', 'align_predictions', 'write_submission', 'class_report',
-           'compare_published']
+           'bootstrap_weights', 'bootstrap_scores', 'interval_ends', 'weighted_mean', 'weighted_confusion',
+           'ranking_scores', 'confidence_bins', 'calibration_error', 'brier_score', 'rank_of', 'specific_threshold',
+           'sensitive_threshold', 'melanoma_class', 'diseases', 'disease_score', 'Alarm', 'choose_alarm',
+           'alarm_scores', 'choose_alarms', 'weighted_scores', 'score_intervals', 'evaluate', 'interval_of',
+           'score_table', 'interval_text', 'paired_difference', 'average_lesions', 'align_predictions',
+           'write_submission', 'class_report', 'compare_published']
 
 # %% ../nbs/22_evaluation.ipynb #61828fd3
 from dataclasses import dataclass
@@ -120,6 +120,16 @@ def interval_ends(
     ends = pd.DataFrame(drawn).quantile([.025, .975]).to_numpy()
     return ends if np.ndim(drawn) > 1 else ends[:, 0]
 
+# %% ../nbs/22_evaluation.ipynb #66b8a508
+def weighted_mean(
+    values: np.ndarray,  # (n,), NaN where there is none
+    weights: np.ndarray,  # (n, b) of the rows, a column a resample
+) -> np.ndarray:  # (b,); NaN where no row with a value was drawn
+    "Means of the rows that have a value."
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return values[known] @ weights[known] / weights[known].sum(0)
+
 # %% ../nbs/22_evaluation.ipynb #64659a61
 def _once(n):
     "The weights of a sample that is taken as it is."
@@ -209,6 +219,13 @@ def brier_score(
     return distance @ weights / weights.sum(0)
 
 # %% ../nbs/22_evaluation.ipynb #efba09a3
+def rank_of(
+    share: float,  # 0..1
+    n: int,  # 1 or more
+) -> int:  # 1 or more
+    "The smallest whole number that is at least a share of n, rounding errors aside."
+    return max(1, int(np.ceil(round(share * n, 9))))
+
 def specific_threshold(
     sick: np.ndarray,  # (n,) True where the disease is there
     score: np.ndarray,  # (n,) higher: more suspicious
@@ -218,7 +235,7 @@ def specific_threshold(
     healthy = score[~np.asarray(sick, bool)]
     if not len(healthy):
         return np.nan
-    return float(np.quantile(healthy, specificity, method="inverted_cdf"))
+    return float(np.sort(healthy)[rank_of(specificity, len(healthy)) - 1])
 
 def sensitive_threshold(
     sick: np.ndarray,  # (n,) True where the disease is there
@@ -229,7 +246,7 @@ def sensitive_threshold(
     found = score[np.asarray(sick, bool)]
     if not len(found):
         return np.nan
-    lowest = -np.quantile(-found, sensitivity, method="inverted_cdf")
+    lowest = np.sort(found)[-rank_of(sensitivity, len(found))]
     return float(np.nextafter(lowest, -np.inf))
 
 # %% ../nbs/22_evaluation.ipynb #e4626fe3

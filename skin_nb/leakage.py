@@ -228,8 +228,16 @@ def _interval(scores):
     lo, hi = interval_ends(scores.iloc[1:])
     return pd.DataFrame(dict(value=scores.iloc[0], lo=lo, hi=hi))
 
+def _same_classes(a, b):
+    "Two groups' scores, balanced accuracy over the classes that both have, resample by resample."
+    recalls = [name for name in a if name.endswith("_recall")]
+    shared = a[recalls].notna() & b[recalls].notna()
+    return [group.assign(balanced_accuracy=group[recalls].where(shared).mean(axis=1))
+            for group in (a, b)]
+
 def _difference(a, b):
     "Both scores and their difference with its interval."
+    a, b = _same_classes(a, b)
     values = pd.DataFrame(dict(of_a=a.iloc[0], of_b=b.iloc[0]))
     return values.join(_interval(a - b).rename(columns=dict(value="difference")))
 

@@ -314,7 +314,7 @@ def _alarm_row(metrics, name, alarm):
     "One threshold; the side that is asked for has no interval."
     disease, side, *asked = name.split("_")
     shown = {s: _metric_text(metrics, f"{disease}_{s}") for s in SIDES}
-    wanted = "nothing: alarm from 0.5 on"
+    wanted = "nothing: alarm above 0.5"
     if asked:
         other = SIDES[1 - SIDES.index(side)]
         shown = {side: _metric_text(metrics, name), other: _cell_text(alarm[other])}

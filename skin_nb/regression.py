@@ -159,12 +159,19 @@ def _verdict(change, allowed):
         return "worse"
     return "better" if change > allowed else "same"
 
+def _means_of_seeds(table):
+    "The mean over folds of each seed that has them all; where none has, one of all seeds together."
+    whole = table.dropna(axis=1)
+    if whole.shape[1]:
+        return whole.mean().to_numpy()
+    return table.mean(axis=1).to_frame().mean().to_numpy()
+
 def _beside(before, now, comparisons):
     "The mean over shared folds, before and now: columns of a comparison."
     folds = before.index.intersection(now.index)
-    seeds = before.loc[folds].dropna(axis=1).mean()
-    allowed = allowance(seeds.to_numpy(), comparisons)
-    score = now.loc[folds].mean().mean()
+    seeds = _means_of_seeds(before.loc[folds])
+    allowed = allowance(seeds, comparisons)
+    score = now.loc[folds].mean(axis=1).mean()
     change = score - seeds.mean()
     return dict(folds=len(folds), seeds=len(seeds), baseline=seeds.mean(), allowed=allowed,
                 now=score, change=change, verdict=_verdict(change, allowed))
@@ -172,8 +179,9 @@ def _beside(before, now, comparisons):
 def _gone(due, folds):
     "The line of a score that a run owes and lacks, in some folds at least."
     lacking = due.loc[folds]
+    unknown = dict.fromkeys(("allowed", "now", "change"), float("nan"))
     return dict(folds=len(folds), seeds=lacking.shape[1], baseline=lacking.mean().mean(),
-                allowed=None, now=None, change=None, verdict="missing")
+                verdict="missing", **unknown)
 
 # %% ../nbs/24f_regression.ipynb #260ca61c
 COMPARED = [*TRIAL_NAMES, "metric", "folds", "seeds", "baseline", "allowed", "now", "change",

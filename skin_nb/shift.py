@@ -41,8 +41,14 @@ def colour_moments(
 ) -> tuple:  # mean (3,) and standard deviation (3,) of the channels, 0..255
     "The mean and the spread of each colour channel over a set of pictures."
     rows = np.linspace(0, len(images) - 1, min(most, len(images))).astype(int)
-    pixels = images[np.unique(rows)].reshape(-1, 3)
-    return pixels.mean(0), pixels.std(0)
+    each = [_two_moments(images[row]) for row in np.unique(rows)]
+    mean, square = np.mean(each, axis=0)
+    return mean, np.sqrt(square - mean ** 2)
+
+def _two_moments(picture):
+    "The means of a picture's channels and of their squares, (2, 3)."
+    pixels = np.asarray(picture, float)
+    return np.stack([pixels, pixels ** 2]).mean((1, 2))
 
 def match_colours(
     images: np.ndarray,  # (n, h, w, 3) uint8

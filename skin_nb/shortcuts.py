@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 from .artefacts import ARTEFACTS, SIZE, find_artefacts, grown, paint_over, presence
-from .attention import Explained, intervals_of, weighted_mean
+from .attention import Explained, intervals_of
 from .beside import told_from_zero
 from .core import axes
-from .evaluation import weighted_scores
+from .evaluation import weighted_mean, weighted_scores
 from .experiment import Trial
 from .gradcam import cam_layer, grad_cam, mass_inside
 from .map_checks import middle_map, probabilities_of

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from .evaluation import (
     SUBMISSION_COLUMNS, bootstrap_scores, confusion_scores, ranking_scores, split_arrays,
-    weighted_confusion)
+    weighted_confusion, weighted_mean)
 from .predictions import with_probabilities
 from .tasks import task_of
 
@@ -285,9 +285,7 @@ OVERSURE = "probabilities taken as they come"
 
 def _mean_effect(values, group):
     "The mean of the rows with its standard error."
-    def mean(weights):
-        return values @ weights / weights.sum(0)
-    return measure_effect(mean, group)
+    return measure_effect(partial(weighted_mean, values), group)
 
 def sign_of_overconfidence(
     predictions: pd.DataFrame,  # split test

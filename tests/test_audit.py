@@ -253,6 +253,14 @@ def test_repeated_and_unknown_pictures_are_counted(truth, labels, read):
     assert REPEATED in audit.found
 
 
+def test_a_seed_is_that_of_all_resamples(truth, labels, read):
+    foreign = read(challenge(truth))
+    first, second = [audit_predictions(foreign, labels, n_boot=20, seed=seed) for seed in (0, 1)]
+    for name in ("groups", "points"):
+        lower = [c for c in getattr(first, name) if c.endswith("_lo")]
+        assert not getattr(first, name)[lower].equals(getattr(second, name)[lower])
+
+
 def test_training_lists(tmp_path, labels):
     ids = labels.image_id[:5]
     (tmp_path / "a.txt").write_text("\n".join(ids) + "\nelse\n")

@@ -14,7 +14,7 @@ from typing import Callable
 import numpy as np
 import pandas as pd
 from ..core import DataError, Problem, set_seed
-from ..evaluation import ranking_scores
+from ..evaluation import ranking_scores, weighted_mean
 from ..heads import reduce_features
 from .audit import auc_by_fold
 from ..tasks import COLOURS, group_of, task_of
@@ -334,8 +334,7 @@ def context_score(
         drawn = weights[first[own.index]]
         for name in ("auc", "top"):
             if len(own):
-                total = np.maximum(drawn.sum(0), 1e-9)
-                found[f"{name} within"] = own[name].to_numpy() @ drawn / total
+                found[f"{name} within"] = weighted_mean(own[name].to_numpy(), drawn)
         return found
 
     return score

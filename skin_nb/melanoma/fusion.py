@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 from ..balancing import weight_of_class
 from ..core import DataError, Problem, axes, set_seed
-from ..evaluation import confusion_scores, weighted_confusion
+from ..evaluation import confusion_scores, melanoma_class, weighted_confusion
 from ..graph import cut_model
 from .audit import auc_by_fold, compare_arms
 from .context import BestSoFar, restart, shuffle_within
 from ..models import build_model
 from ..preparation import encode_metadata, fit_metadata
 from ..recipe import Head, honest_recipe
-from ..tasks import COLOURS, MELANOMA_NAMES, Task, task_of
+from ..tasks import COLOURS, Task, task_of
 
 # %% ../../nbs/43_fusion.ipynb #90930945
 import keras
@@ -247,7 +247,7 @@ def fusion_scores(
 ) -> Callable:  # (probabilities (N, C), weights (N, b)) -> dict of arrays (b,)
     "The AUC of melanoma where there is such a class, and balanced accuracy where there are many."
     areas = {k: auc_by_fold(y == k, fold) for k, name in enumerate(task.classes)
-             if name.lower() in MELANOMA_NAMES}
+             if name == melanoma_class(task)}
 
     def scores(p, weights):
         found = {}

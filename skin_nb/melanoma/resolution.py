@@ -70,7 +70,7 @@ def phase_rows(
     gflops: float,  # for its steps
 ) -> tuple:  # (epochs, rows an epoch)
     "How long a phase lasts; a `DataError` where the budget is gone before the first step."
-    rows = int(gflops / cost.step)
+    rows = int(round(gflops / cost.step, 6))  # 776.9999… are 777
     if rows < 1:
         raise DataError(Problem("plan", None, f"{gflops:,.0f} billion operations for a phase",
                                 f"a step's {cost.step:.2g} at {cost.size} px, beside the frozen "
