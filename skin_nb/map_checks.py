@@ -106,10 +106,11 @@ def _cells(maps):
 def rank_agreement(
     maps: np.ndarray,  # (N, h, w)
     others: np.ndarray,  # (N, h, w)
-) -> np.ndarray:  # (N,) Spearman's rank correlation, -1..1; NaN where a map is empty
+) -> np.ndarray:  # (N,) Spearman's rank correlation, -1..1; NaN where a map is even
     "How far two maps of a picture put its places in the same order."
     from scipy.stats import rankdata
     ranks = [rankdata(_cells(each), axis=1) for each in (maps, others)]
     a, b = (rank - rank.mean(1, keepdims=True) for rank in ranks)
     spread = np.sqrt((a ** 2).sum(1) * (b ** 2).sum(1))
-    return np.where(spread > 0, (a * b).sum(1) / np.where(spread > 0, spread, 1), np.nan)
+    even = (np.ptp(maps, (1, 2)) == 0) | (np.ptp(others, (1, 2)) == 0) | (spread == 0)
+    return np.where(even, np.nan, (a * b).sum(1) / np.where(even, 1, spread))
