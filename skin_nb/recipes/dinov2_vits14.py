@@ -20,7 +20,7 @@ LINEAR = replace(HONEST, name="dinov2_vits14_linear", stages=(), head=Head())
 AT_336 = replace(HONEST, name="dinov2_vits14_336", size=336)
 
 # %% ../../nbs/38c_dinov2.ipynb #bfb8b3fe
-LAST_BLOCKS = Stage(4, 1e-4, unfreeze="block_10", cosine=True)
+LAST_BLOCKS = Stage(4, 5e-4, unfreeze="block_10", cosine=True)
 FINE_TUNED = Recipe("dinov2_vits14_tuned", "DINOv2_ViTS14", 224, (LAST_BLOCKS,),
                     head=Head(normalise=True, dropout=.3),
                     strategy=Strategy(loss=Loss(logit_adjustment=1.)), rows=Rows(batch=64),
