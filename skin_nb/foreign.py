@@ -518,6 +518,7 @@ def _differs_within(source, column):
     "Whether the rows of most pictures differ in a column."
     return source.cells.groupby(source.images)[column].nunique().median() > 1
 
+# %% ../nbs/14a_foreign_predictions.ipynb #58a45e78
 def _widen(source, named, number):
     "A long table as one with a column a class."
     cells = source.cells
@@ -633,6 +634,7 @@ def _answered_parts(cells):
             return column, told.map({True: yes, False: no})
     return None
 
+# %% ../nbs/14a_foreign_predictions.ipynb #48f5b07c
 def _tested(cells):
     "The rows to judge, where a column names the parts, and what was left out."
     found = _row_parts(cells)
@@ -831,6 +833,7 @@ def _json_records(text):
     table[LINE] = range(1, len(table) + 1)
     return table
 
+# %% ../nbs/14a_foreign_predictions.ipynb #ef27699b
 def _training_part(file, found):
     "What JSON calls training: a key's value, or the keys with that value; all where nothing is."
     parts = {key: _part(key) for key in found} if isinstance(found, dict) else {}
