@@ -1,4 +1,5 @@
-"""Programs that tests run in a process of their own, forked from one that has imported what most of them import.
+"""Programs that tests run in a process of their own, forked from one that has imported what most of
+them import.
 
 TensorFlow alone takes longer to import than most of them to run.
 """

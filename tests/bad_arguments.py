@@ -127,7 +127,9 @@ def without_backend(name):
 def twice(folder):
     row = "tiny,honest,lesion,0,0,.{}\n"
     for name, score in (("rows.csv", 5), ("rows (1).csv", 9)):
-        text(f"kept/{name}", "recipe,protocol,split,fold,seed,accuracy\n" + row.format(score))(folder)
+        text(f"kept/{name}", "recipe,protocol,split,fold,seed,accuracy\n" + row.format(score))(
+            folder
+        )
 
 
 def mapped(folder):

@@ -16,12 +16,18 @@ def save(path, colour=100):
 def rows(n=12):
     "Pictures of patients with three each, every fourth a melanoma."
     mel = [i % 4 == 0 for i in range(n)]
-    return pd.DataFrame(dict(
-        image_name=[f"ISIC_{i:03}" for i in range(n)], patient_id=[f"IP_{i // 3:07}" for i in range(n)],
-        sex="male", age_approx="50.0", anatom_site_general_challenge="torso",
-        diagnosis=["melanoma" if m else "unknown" for m in mel],
-        benign_malignant=["malignant" if m else "benign" for m in mel],
-        target=[str(int(m)) for m in mel]))
+    return pd.DataFrame(
+        dict(
+            image_name=[f"ISIC_{i:03}" for i in range(n)],
+            patient_id=[f"IP_{i // 3:07}" for i in range(n)],
+            sex="male",
+            age_approx="50.0",
+            anatom_site_general_challenge="torso",
+            diagnosis=["melanoma" if m else "unknown" for m in mel],
+            benign_malignant=["malignant" if m else "benign" for m in mel],
+            target=[str(int(m)) for m in mel],
+        )
+    )
 
 
 def siim(folder, change=None, pictures=12, pairs=None, more=(), dicom=0):
@@ -160,7 +166,9 @@ def miscounted(files):
 
 
 def copied(files):
-    files[0].with_name(files[0].name.replace("train00", "train07")).write_bytes(files[0].read_bytes())
+    files[0].with_name(files[0].name.replace("train00", "train07")).write_bytes(
+        files[0].read_bytes()
+    )
 
 
 def every_target(value):
@@ -185,8 +193,13 @@ SIIM = [
     case("target", set_cell(1, "target", "2"), "train.csv, row 3", "target '2'", "0 or 1"),
     case("no_target", set_cell(1, "target", ""), "row 3", "target ''"),
     case("target_says_malignant", set_cell(1, "target", "1"), "row 3", "target 1 and 'benign'"),
-    case("target_denies_malignant", set_cell(0, "target", "0"), "row 2", "target 0 and 'malignant'",
-         "target 0 and diagnosis 'melanoma'"),
+    case(
+        "target_denies_malignant",
+        set_cell(0, "target", "0"),
+        "row 2",
+        "target 0 and 'malignant'",
+        "target 0 and diagnosis 'melanoma'",
+    ),
     case("melanoma_called_nevus", set_cell(0, "diagnosis", "nevus"), "row 2", "diagnosis 'nevus'"),
     case("two_sexes", set_cell(1, "sex", "female"), "row 3", "IP_0000000", "one sex a patient"),
     case("age_jumps", set_cell(1, "age_approx", "85"), "row 3", "30 years"),
@@ -194,23 +207,40 @@ SIIM = [
     case("sex", set_cell(1, "sex", "x"), "row 3", "male, female"),
     case("no_patient", set_cell(1, "patient_id", ""), "row 3", "no patient_id"),
     case("patient_of_nobody", set_cell(1, "patient_id", "-1"), "row 3", "no patient_id"),
-    case("patient_in_small_letters", set_cell(1, "patient_id", "ip_0000000"), "train.csv, row",
-         "one spelling"),
+    case(
+        "patient_in_small_letters",
+        set_cell(1, "patient_id", "ip_0000000"),
+        "train.csv, row",
+        "one spelling",
+    ),
     case("only_dicom", None, "format that isn't read (.dcm)", pictures=0, dicom=6),
-    case("test_part_alone", lambda t: t.drop(columns=["target", "diagnosis", "benign_malignant"]),
-         "no column target", "test part"),
+    case(
+        "test_part_alone",
+        lambda t: t.drop(columns=["target", "diagnosis", "benign_malignant"]),
+        "no column target",
+        "test part",
+    ),
     case("image_twice", set_cell(1, "image_name", "ISIC_000"), "row 3", "a second time"),
     case("formula", set_cell(1, "image_name", "=1+1"), "row 3", "spreadsheet"),
     case("no_pictures", None, "no picture", pictures=0),
     case("a_handful", None, "pictures for 3 of 12 rows", "5 rows at least", pictures=3),
     case("other_names", no_picture_fits, "pictures for 0 of 12 rows", "named like image_name"),
     case("picture_without_row", lambda t: t.iloc[:11], "ISIC_011.jpg", "a row for it"),
-    case("pair_of_two_answers", None, "Duplicates.csv, row 2", "one answer",
-         pairs=pair("ISIC_000", "ISIC_001")),
-    case("pairs_of_nobody", None, "Duplicates.csv", "no pair of pictures",
-         pairs=pair("a", "b")),
-    case("pairs_without_columns", None, "Duplicates.csv, row 1", "image_name_1",
-         pairs=pair("a", "b", ("x", "y"))),
+    case(
+        "pair_of_two_answers",
+        None,
+        "Duplicates.csv, row 2",
+        "one answer",
+        pairs=pair("ISIC_000", "ISIC_001"),
+    ),
+    case("pairs_of_nobody", None, "Duplicates.csv", "no pair of pictures", pairs=pair("a", "b")),
+    case(
+        "pairs_without_columns",
+        None,
+        "Duplicates.csv, row 1",
+        "image_name_1",
+        pairs=pair("a", "b", ("x", "y")),
+    ),
     record_case("torn", cut, "train00-6.tfrec", "torn"),
     record_case("flipped_bit", flip, "train00-6.tfrec", "torn"),
     record_case("other_bytes", other_bytes, "train00-", "no TFRecords"),
@@ -223,10 +253,16 @@ SIIM = [
     record_case("no_jpeg", rewritten(text("image", b"GIF89a"), False), "row 1", "no JPEG or PNG"),
     record_case("path_in_name", rewritten(text("image_name", b"../../x"), False), "'../../x'"),
     record_case("text_for_number", rewritten(as_text, False), "row 1", "target"),
-    record_case("endless_number", rewritten(measure("age_approx", float("inf")), False), "row 1", "age_approx inf"),
+    record_case(
+        "endless_number",
+        rewritten(measure("age_approx", float("inf")), False),
+        "row 1",
+        "age_approx inf",
+    ),
     record_case("code_of_sex", rewritten(number("sex", 7), False), "sex 7", "0 male, 1 female"),
-    record_case("code_of_site", rewritten(number("anatom_site_general_challenge", 6), False),
-                "0 head/neck"),
+    record_case(
+        "code_of_site", rewritten(number("anatom_site_general_challenge", 6), False), "0 head/neck"
+    ),
     record_case("age", rewritten(number("age_approx", 500), False), "500"),
     record_case("contradiction", rewritten(number("diagnosis", 2)), "records", "melanoma"),
     record_case("test_part", every_target(-1), "without an answer"),

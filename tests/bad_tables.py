@@ -58,7 +58,9 @@ def replaced(old, new):
 
 
 TABLES = [
-    table_case("class", set_cell(2, "dx", "wart"), "row 4", "'wart'", '{"classes": {"wart": null}}'),
+    table_case(
+        "class", set_cell(2, "dx", "wart"), "row 4", "'wart'", '{"classes": {"wart": null}}'
+    ),
     table_case("class_everywhere", lambda t: t.assign(dx="wart"), "row 2 and 39 more", n=40),
     table_case("classes_by_the_dozen", lambda t: t.assign(dx=t.image_id), "40 other words", n=40),
     table_case("no_class", set_cell(2, "dx", ""), "row 4", "class ''"),
@@ -68,13 +70,23 @@ TABLES = [
     table_case("no_image", set_cell(1, "image_id", ""), "row 3", "no image_id"),
     table_case("image_twice", set_cell(1, "image_id", "I0"), "row 3", "a second time"),
     table_case("no_lesion", set_cell(1, "lesion_id", ""), "row 3", "no lesion_id"),
-    table_case("no_column", lambda t: t.drop(columns=["age"]), "row 1", "no column age", "--suggest"),
+    table_case(
+        "no_column", lambda t: t.drop(columns=["age"]), "row 1", "no column age", "--suggest"
+    ),
     table_case("formula", set_cell(1, "image_id", "=HYPERLINK(1)"), "row 3", "spreadsheet"),
     table_case("at", set_cell(1, "image_id", "@sum"), "row 3", "Rename"),
     table_case("escape", set_cell(1, "image_id", "a\x1b[2Jb"), "row 3", r"\x1b"),
-    table_case("no_file", set_cell(1, "image_id", "other"), "row 3", "has no file", "Copy the file"),
-    table_case("names_differ", lambda t: t.assign(image_id="x" + t.image_id), "40 of 40 rows",
-               "40 pictures without a row", "Nothing has to be deleted", n=40),
+    table_case(
+        "no_file", set_cell(1, "image_id", "other"), "row 3", "has no file", "Copy the file"
+    ),
+    table_case(
+        "names_differ",
+        lambda t: t.assign(image_id="x" + t.image_id),
+        "40 of 40 rows",
+        "40 pictures without a row",
+        "Nothing has to be deleted",
+        n=40,
+    ),
     table_case("no_pictures", None, "no picture", "Unpack", pictures=0),
     table_case("picture_without_row", lambda t: t.iloc[1:], "I0.jpg", "Add the row"),
     table_case("one_file_for_two", set_cell(1, "image_id", "i0"), "row 3", "another row has too"),
@@ -82,16 +94,30 @@ TABLES = [
     raw_case("header_only", lambda text: text.splitlines()[0].encode(), "empty table"),
     raw_case("open_quote", replaced("L3", '"L3'), "row 5", "never closed"),
     raw_case("quote_inside", replaced("L3", '"L"3'), "row 5", "behind a closing quotation mark"),
-    raw_case("hidden_rows", lambda text: text.replace("L3", '"L3').replace("vasc", 'va"').encode(),
-             "row 5"),
+    raw_case(
+        "hidden_rows",
+        lambda text: text.replace("L3", '"L3').replace("vasc", 'va"').encode(),
+        "row 5",
+    ),
     raw_case("long_cell", replaced("L3", "x" * 200_000), "row 5", "131,072 characters"),
     raw_case("nul", replaced("L3", "L\0"), "row 5", "NUL"),
-    raw_case("latin1", lambda text: text.replace("back", "Gesäß").encode("latin-1"), "row 2", "UTF-8"),
+    raw_case(
+        "latin1", lambda text: text.replace("back", "Gesäß").encode("latin-1"), "row 2", "UTF-8"
+    ),
     raw_case("utf16", lambda text: text.encode("utf-16"), "UTF-16", "CSV UTF-8"),
-    raw_case("latin1_of_old_macs", lambda text: text.replace("L3", "Gesäß").replace("\n", "\r").encode("latin-1"), "row 5", "UTF-8"),
+    raw_case(
+        "latin1_of_old_macs",
+        lambda text: text.replace("L3", "Gesäß").replace("\n", "\r").encode("latin-1"),
+        "row 5",
+        "UTF-8",
+    ),
     raw_case("utf16_unmarked", lambda text: text.encode("utf-16-le"), "UTF-16", "CSV UTF-8"),
-    raw_case("lines_between_quotes", lambda text: "".join(f'"{line}"\n' for line in text.splitlines()).encode(), "row 1",
-             "one cell between quotation marks"),
+    raw_case(
+        "lines_between_quotes",
+        lambda text: "".join(f'"{line}"\n' for line in text.splitlines()).encode(),
+        "row 1",
+        "one cell between quotation marks",
+    ),
     raw_case("open_quote_after_blank", replaced("L3,", 'L3, "'), "row 5", "never closed"),
     raw_case("workbook", lambda text: b"PK\x03\x04" + bytes(50), "an Excel workbook"),
     raw_case("login_page", lambda text: b"<!DOCTYPE html><p>Log in</p>", "a web page"),
@@ -99,9 +125,24 @@ TABLES = [
     raw_case("gzip", lambda text: b"\x1f\x8b" + bytes(50), "gzip"),
     raw_case("column_twice", replaced(",age,", ",dx,"), "row 1", "the column dx twice"),
     raw_case("cell_too_many", replaced("L3", "L3,"), "row 5", "8 cells"),
-    raw_case("comment_above", lambda text: b"# exported today\n" + text.encode(), "row 1", "a first line of 1 and rows of 7"),
-    raw_case("header_again", lambda text: (text + text.replace("I", "J").splitlines()[0]).encode(), "row 9", "the header again"),
-    raw_case("cells_missing", lambda text: text.replace(",back", "").encode(), "row 1", "of 7 and rows of 6 cells"),
+    raw_case(
+        "comment_above",
+        lambda text: b"# exported today\n" + text.encode(),
+        "row 1",
+        "a first line of 1 and rows of 7",
+    ),
+    raw_case(
+        "header_again",
+        lambda text: (text + text.replace("I", "J").splitlines()[0]).encode(),
+        "row 9",
+        "the header again",
+    ),
+    raw_case(
+        "cells_missing",
+        lambda text: text.replace(",back", "").encode(),
+        "row 1",
+        "of 7 and rows of 6 cells",
+    ),
     raw_case("binary", lambda text: bytes(range(1, 256)) * 9, "isn't UTF-8"),
 ]
 
@@ -265,63 +306,193 @@ def suggestion(folder):
 
 TABLES += [
     folder_case("missing", lambda f: partial(read_any, f / "nowhere"), "nowhere", "no such folder"),
-    folder_case("file", lambda f: [save(f / "a.jpg"), partial(read_any, f / "a.jpg")][1], "a.jpg", "a file"),
+    folder_case(
+        "file", lambda f: [save(f / "a.jpg"), partial(read_any, f / "a.jpg")][1], "a.jpg", "a file"
+    ),
     folder_case("empty", lambda f: partial(read_any, f), "{folder}", "no picture"),
-    folder_case("pictures_only", lambda f: sorted_pictures(f, "a.jpg", "b.png"), "2 pictures without a label"),
-    folder_case("archives", lambda f: with_file(f, "images.zip", "x"), "archives and no picture", "Unpack"),
-    folder_case("hmnist", lambda f: with_file(f, "hmnist_28_28_L.csv", "pixel0000,label\n1,2\n", "a.jpg"),
-                "hmnist_28_28_L.csv", "no ids"),
-    folder_case("workbook", lambda f: with_file(f, "PH2_dataset.xlsx", "x", "a.jpg"), "PH2_dataset.xlsx", "CSV UTF-8"),
-    folder_case("foreign_table", lambda f: with_file(f, "metadata.csv", "isic_id,diagnosis_1\na,Benign\n", "a.jpg"),
-                "metadata.csv", "isic_id", "--suggest"),
-    folder_case("conflict", lambda f: with_file(f, "answers/truth.csv", TRUTH + "a,1,0,0,0,0,0,0\n", "nv/a.jpg",
-                                                "mel/b.jpg"), "isic2018, folders", "--layout"),
-    folder_case("two_parts", lambda f: sorted_pictures(f, "train/nv/a.jpg", "train/mel/b.jpg", "test/nv/a.jpg",
-                                                       "test/mel/b.jpg"), "the parts test, train", "--part"),
-    folder_case("below", lambda f: sorted_pictures(f, "mine/nv/a.jpg", "mine/mel/b.jpg"), "in the folders mine"),
+    folder_case(
+        "pictures_only",
+        lambda f: sorted_pictures(f, "a.jpg", "b.png"),
+        "2 pictures without a label",
+    ),
+    folder_case(
+        "archives", lambda f: with_file(f, "images.zip", "x"), "archives and no picture", "Unpack"
+    ),
+    folder_case(
+        "hmnist",
+        lambda f: with_file(f, "hmnist_28_28_L.csv", "pixel0000,label\n1,2\n", "a.jpg"),
+        "hmnist_28_28_L.csv",
+        "no ids",
+    ),
+    folder_case(
+        "workbook",
+        lambda f: with_file(f, "PH2_dataset.xlsx", "x", "a.jpg"),
+        "PH2_dataset.xlsx",
+        "CSV UTF-8",
+    ),
+    folder_case(
+        "foreign_table",
+        lambda f: with_file(f, "metadata.csv", "isic_id,diagnosis_1\na,Benign\n", "a.jpg"),
+        "metadata.csv",
+        "isic_id",
+        "--suggest",
+    ),
+    folder_case(
+        "conflict",
+        lambda f: with_file(
+            f, "answers/truth.csv", TRUTH + "a,1,0,0,0,0,0,0\n", "nv/a.jpg", "mel/b.jpg"
+        ),
+        "isic2018, folders",
+        "--layout",
+    ),
+    folder_case(
+        "two_parts",
+        lambda f: sorted_pictures(
+            f, "train/nv/a.jpg", "train/mel/b.jpg", "test/nv/a.jpg", "test/mel/b.jpg"
+        ),
+        "the parts test, train",
+        "--part",
+    ),
+    folder_case(
+        "below",
+        lambda f: sorted_pictures(f, "mine/nv/a.jpg", "mine/mel/b.jpg"),
+        "in the folders mine",
+    ),
     folder_case("two_truths", two_truths, "2 ground-truth files", "--part test"),
-    folder_case("layout", lambda f: partial(sorted_pictures(f, "nv/a.jpg", "mel/b.jpg"), "kaggle"), "one of own_table"),
-    folder_case("layout_not_there", lambda f: partial(sorted_pictures(f, "nv/a.jpg", "mel/b.jpg"), "ham10000"),
-                "nothing of the layout ham10000"),
-    folder_case("part", lambda f: partial(sorted_pictures(f, "nv/a.jpg", "mel/b.jpg"), None, "train"), "has no parts"),
-    folder_case("ham_part", lambda f: partial(ham(f), None, "validation"), "no part 'validation'", "training"),
-    folder_case("stray", lambda f: sorted_pictures(f, "nv/a.jpg", "mel/b.jpg", "c.jpg"), "c.jpg", "Move it"),
-    folder_case("heic", lambda f: with_file(f, "nv/x.heic", "x", "nv/a.jpg", "mel/b.jpg"), "x.heic", "JPEG"),
-    folder_case("dicom", lambda f: with_file(f, "nv/x.dcm", "x", "nv/a.jpg", "mel/b.jpg"), "x.dcm", "format"),
-    folder_case("heic_only", lambda f: with_file(f, "nv/x.heic", "x"), "no picture that is read", "x.heic", "JPEG"),
-    folder_case("one_class_of_heic", lambda f: with_file(f, "malignant/x.heic", "x", "benign/a.jpg"), "x.heic", "JPEG"),
-    folder_case("packed_classes", lambda f: with_file(f, "nv/pictures.zip", "x"), "nv/pictures.zip", "Unpack"),
+    folder_case(
+        "layout",
+        lambda f: partial(sorted_pictures(f, "nv/a.jpg", "mel/b.jpg"), "kaggle"),
+        "one of own_table",
+    ),
+    folder_case(
+        "layout_not_there",
+        lambda f: partial(sorted_pictures(f, "nv/a.jpg", "mel/b.jpg"), "ham10000"),
+        "nothing of the layout ham10000",
+    ),
+    folder_case(
+        "part",
+        lambda f: partial(sorted_pictures(f, "nv/a.jpg", "mel/b.jpg"), None, "train"),
+        "has no parts",
+    ),
+    folder_case(
+        "ham_part",
+        lambda f: partial(ham(f), None, "validation"),
+        "no part 'validation'",
+        "training",
+    ),
+    folder_case(
+        "stray", lambda f: sorted_pictures(f, "nv/a.jpg", "mel/b.jpg", "c.jpg"), "c.jpg", "Move it"
+    ),
+    folder_case(
+        "heic", lambda f: with_file(f, "nv/x.heic", "x", "nv/a.jpg", "mel/b.jpg"), "x.heic", "JPEG"
+    ),
+    folder_case(
+        "dicom", lambda f: with_file(f, "nv/x.dcm", "x", "nv/a.jpg", "mel/b.jpg"), "x.dcm", "format"
+    ),
+    folder_case(
+        "heic_only",
+        lambda f: with_file(f, "nv/x.heic", "x"),
+        "no picture that is read",
+        "x.heic",
+        "JPEG",
+    ),
+    folder_case(
+        "one_class_of_heic",
+        lambda f: with_file(f, "malignant/x.heic", "x", "benign/a.jpg"),
+        "x.heic",
+        "JPEG",
+    ),
+    folder_case(
+        "packed_classes",
+        lambda f: with_file(f, "nv/pictures.zip", "x"),
+        "nv/pictures.zip",
+        "Unpack",
+    ),
     folder_case("packed_part", packed_part, "row 2", "Unpack part_2.zip"),
     folder_case("dicom_beside_table", dicom_beside_table, "I0.dcm", "DICOM"),
     folder_case("lost_link", with_lost_link, "c.jpg", "a link to nothing"),
-    folder_case("formula", lambda f: sorted_pictures(f, "nv/=1+1.jpg", "mel/b.jpg"), "=1+1", "Rename"),
-    folder_case("formula_class", lambda f: sorted_pictures(f, "=owl/a.jpg", "crow/b.jpg"), "=owl", "Rename"),
-    folder_case("unprintable", lambda f: sorted_pictures(f, "nv/a\x1b[31m.jpg", "mel/b.jpg"), r"\x1b"),
-    folder_case("patients", lambda f: sorted_pictures(f, *(f"patient_{i}x/a.jpg" for i in range(30))),
-                "30 classes in 30 pictures"),
-    folder_case("no_classes", lambda f: partial(read_folder, sorted_pictures(f, "a.jpg").args[0]), "a.jpg"),
+    folder_case(
+        "formula", lambda f: sorted_pictures(f, "nv/=1+1.jpg", "mel/b.jpg"), "=1+1", "Rename"
+    ),
+    folder_case(
+        "formula_class", lambda f: sorted_pictures(f, "=owl/a.jpg", "crow/b.jpg"), "=owl", "Rename"
+    ),
+    folder_case(
+        "unprintable", lambda f: sorted_pictures(f, "nv/a\x1b[31m.jpg", "mel/b.jpg"), r"\x1b"
+    ),
+    folder_case(
+        "patients",
+        lambda f: sorted_pictures(f, *(f"patient_{i}x/a.jpg" for i in range(30))),
+        "30 classes in 30 pictures",
+    ),
+    folder_case(
+        "no_classes", lambda f: partial(read_folder, sorted_pictures(f, "a.jpg").args[0]), "a.jpg"
+    ),
     folder_case("pipe", with_pipe, "1 pictures without a label"),
-    folder_case("unlike_copies", unlike_copies, "I0.jpg", "unlike", "remove the picture that is wrong"),
+    folder_case(
+        "unlike_copies", unlike_copies, "I0.jpg", "unlike", "remove the picture that is wrong"
+    ),
     folder_case("two_tables", two_tables, "another table than", "Move the wrong one"),
     folder_case("two_diagnoses", two_diagnoses, "of lesion L0", "akiec and bcc"),
     folder_case("lost_groupings", lost_groupings, "LesionGroupings.csv", "Fetch the file again"),
-    folder_case("login_page_for_metadata", beside_isic2019, "ISIC_2019_Training_Metadata.csv", "Fetch the file again"),
+    folder_case(
+        "login_page_for_metadata",
+        beside_isic2019,
+        "ISIC_2019_Training_Metadata.csv",
+        "Fetch the file again",
+    ),
     folder_case("table_below", table_below, "a table in meta", "Copy the table into this folder"),
-    folder_case("packed_table", lambda f: with_file(f, "HAM10000_metadata.csv.gz", "x", "a.jpg"),
-                "HAM10000_metadata.csv.gz", "unpack it"),
-    folder_case("disguised", lambda f: with_file(f, "columns.json.txt", "{}", "a.jpg"), "columns.json.txt", "Rename"),
-    folder_case("no_picture_without_table", no_picture_without_table, "x.jpg: found a file that is no picture",
-                "or move it away"),
-    folder_case("pages_for_pictures", pages_for_pictures, ".jpg and 39 more: found a file that is no picture: a web page"),
-    folder_case("class_of_bars", lambda f: sorted_pictures(f, "a|b/a.jpg", "c/b.jpg"), "a|b", "Rename the folder"),
+    folder_case(
+        "packed_table",
+        lambda f: with_file(f, "HAM10000_metadata.csv.gz", "x", "a.jpg"),
+        "HAM10000_metadata.csv.gz",
+        "unpack it",
+    ),
+    folder_case(
+        "disguised",
+        lambda f: with_file(f, "columns.json.txt", "{}", "a.jpg"),
+        "columns.json.txt",
+        "Rename",
+    ),
+    folder_case(
+        "no_picture_without_table",
+        no_picture_without_table,
+        "x.jpg: found a file that is no picture",
+        "or move it away",
+    ),
+    folder_case(
+        "pages_for_pictures",
+        pages_for_pictures,
+        ".jpg and 39 more: found a file that is no picture: a web page",
+    ),
+    folder_case(
+        "class_of_bars",
+        lambda f: sorted_pictures(f, "a|b/a.jpg", "c/b.jpg"),
+        "a|b",
+        "Rename the folder",
+    ),
     folder_case("suggested_before", second_suggestion, "columns.json", "there already"),
     folder_case("too_many_diagnoses", many_diagnoses, "two to 100", '"image_id": "file"'),
-    folder_case("torn_groupings", torn_groupings, "LesionGroupings.csv, row 3", "another lesion for image a"),
-    folder_case("other_groupings", other_groupings, "LesionGroupings.csv", "none of the pictures", "Fetch the file again"),
+    folder_case(
+        "torn_groupings", torn_groupings, "LesionGroupings.csv, row 3", "another lesion for image a"
+    ),
+    folder_case(
+        "other_groupings",
+        other_groupings,
+        "LesionGroupings.csv",
+        "none of the pictures",
+        "Fetch the file again",
+    ),
     folder_case("guesses_for_truth", guesses, "truth.csv, row 2", "Put the ground truth there"),
-    folder_case("splits", splits, "val.csv: found another table than train.csv", '{"table": "train.csv"}'),
+    folder_case(
+        "splits", splits, "val.csv: found another table than train.csv", '{"table": "train.csv"}'
+    ),
     folder_case("two_sizes", two_sizes, "small/I0.jpg and 6 more", "unlike"),
-    folder_case("formulas", lambda f: sorted_pictures(f, "mel/a.jpg", *(f"nv/-{i}.jpg" for i in range(40))), "-0.jpg and 39 more"),
+    folder_case(
+        "formulas",
+        lambda f: sorted_pictures(f, "mel/a.jpg", *(f"nv/-{i}.jpg" for i in range(40))),
+        "-0.jpg and 39 more",
+    ),
     folder_case("nothing_to_suggest", suggestion, "no table whose cells are names of pictures"),
 ]
 
@@ -354,12 +525,26 @@ TABLES += [
     mapping_case("group", dict(group="lesion"), "group 'lesion'"),
     mapping_case("no_patients", dict(group="patient_id"), "no patient_id"),
     mapping_case("one_column_for_two", dict(image_id="what"), "'what' for dx and for image_id"),
-    mapping_case("two_meanings", dict(classes={"Owl": "mel", "owl": "nv"}), "'owl' with two meanings"),
-    mapping_case("long_class", dict(classes=dict(owl="o" * 5000)), "birds.csv, row 2", "100 at most"),
-    mapping_case("markup", dict(classes=dict(owl="<b>owl</b>")), "birds.csv, row 2", "Rename the class"),
+    mapping_case(
+        "two_meanings", dict(classes={"Owl": "mel", "owl": "nv"}), "'owl' with two meanings"
+    ),
+    mapping_case(
+        "long_class", dict(classes=dict(owl="o" * 5000)), "birds.csv, row 2", "100 at most"
+    ),
+    mapping_case(
+        "markup", dict(classes=dict(owl="<b>owl</b>")), "birds.csv, row 2", "Rename the class"
+    ),
     mapping_case("malignant", dict(malignant=["hawk"]), "columns.json of", "malignant: hawk"),
     mapping_case("one_class", {}, "class 'owl' only", table="file,what\na.jpg,owl\nb.jpg,owl\n"),
     mapping_case("all_left_out", dict(classes=dict(owl=None, crow=None)), "no class"),
-    mapping_case("row_without_class", {}, "row 4", "no class", table="file,what\na.jpg,owl\nb.jpg,crow\na.jpg,\n"),
-    mapping_case("semicolon_in_a_cell", {}, "row 3", "3 cells", table="file,what\na.jpg,owl\nb.jpg,crow,1\n"),
+    mapping_case(
+        "row_without_class",
+        {},
+        "row 4",
+        "no class",
+        table="file,what\na.jpg,owl\nb.jpg,crow\na.jpg,\n",
+    ),
+    mapping_case(
+        "semicolon_in_a_cell", {}, "row 3", "3 cells", table="file,what\na.jpg,owl\nb.jpg,crow,1\n"
+    ),
 ]

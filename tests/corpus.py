@@ -9,7 +9,9 @@ from typing import Callable
 class Bad:
     "One bad input: how it is made, and what the answer to it has to name."
     id: str  # begins with "bad"
-    make: Callable  # function: empty folder (Path) -> function without arguments that meets the input
+    make: (
+        Callable  # function: empty folder (Path) -> function without arguments that meets the input
+    )
     says: tuple = ()  # texts that the answer contains: file, row, remedy
 
 

@@ -1,4 +1,5 @@
-"""EfficientNetB0 at 224 pixels on this machine's device: training, frozen part, waiting for pictures.
+"""EfficientNetB0 at 224 pixels on this machine's device: training, frozen part, waiting for
+pictures.
 
     python tests/gpu_bench.py [--batch 256] [--steps 50] [--precision mixed_bfloat16] [--run DIR]
 

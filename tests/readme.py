@@ -1,25 +1,36 @@
-"Run nbs/index.ipynb, write README.md from it, and the site's sidebar: `make readme`. (nbdev_readme would need Quarto; this needs nbconvert.)"
-import re, subprocess, sys
+"""Run nbs/index.ipynb, write README.md from it, and the site's sidebar: `make readme`.
+(nbdev_readme would need Quarto; this needs nbconvert.)"""
+import re
+import subprocess
+import sys
 from pathlib import Path
 from sidebar import make_sidebar
 
 ROOT = Path(__file__).resolve().parent.parent
 
 def make_readme():
-    "The text of README.md: `#| hide` cells are left out, of `#| echo: false` cells only the output is kept, links start at the root."
+    """The text of README.md: `#| hide` cells are left out, of `#| echo: false` cells only the
+    output is kept, links start at the root."""
     import nbformat
     from nbconvert import MarkdownExporter
     nb = nbformat.read(ROOT / "nbs" / "index.ipynb", 4)
     nb.cells = [c for c in nb.cells if not c.source.startswith("#| hide")]
     for c in nb.cells:
-        if c.source.startswith("#| echo: false"): c.metadata["transient"] = {"remove_source": True}
+        if c.source.startswith("#| echo: false"):
+            c.metadata["transient"] = {"remove_source": True}
     text, resources = MarkdownExporter().from_notebook_node(nb)
     assert not resources.get("outputs"), "the README shows tables, no pictures"
-    text = re.sub(r"\]\((?!https?:|#|mailto:|\.\./)([^)]+)\)", r"](nbs/\1)", text).replace("](../", "](")
+    text = re.sub(r"\]\((?!https?:|#|mailto:|\.\./)([^)]+)\)", r"](nbs/\1)", text).replace(
+        "](../", "]("
+    )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 if __name__ == "__main__":
-    subprocess.run(["exec_nb", "index.ipynb", "--dest", "index.ipynb", "--exc_stop"], cwd=ROOT / "nbs", check=True)  # its tables, from the notebooks and results of now
+    subprocess.run(
+        ["exec_nb", "index.ipynb", "--dest", "index.ipynb", "--exc_stop"],
+        cwd=ROOT / "nbs",
+        check=True,
+    )  # its tables, from the notebooks and results of now
     subprocess.run(["nbdev_clean", "--fname", "nbs/index.ipynb"], cwd=ROOT, check=True)
     (ROOT / "README.md").write_text(make_readme(), encoding="utf-8")
     (ROOT / "nbs" / "sidebar.yml").write_text(make_sidebar(), encoding="utf-8")

@@ -1,7 +1,8 @@
 """Walks the whole road once, from a folder to the leaderboard, for one task.
 
-Run as a program by the tests, so that it can choose its back end. Kinds of task: the seven diagnoses, melanoma against the
-rest (with one sigmoid unit), and a folder with three class names that nobody has heard of.
+Run as a program by the tests, so that it can choose its back end. Kinds of task: the seven
+diagnoses, melanoma against the rest (with one sigmoid unit), and a folder with three class names
+that nobody has heard of.
 """
 import shutil
 import sys
@@ -40,7 +41,9 @@ def walk(kind, out):
     table = load_data(data, "melanoma" if kind == "melanoma" else "own")
     output = "sigmoid" if kind == "melanoma" else "softmax"
     head = Head(pool="flatten", dropout=.2, output=output)
-    recipe = Recipe("road", "CustomCNN", 32, (Stage(2, 1e-3, unfreeze="all"),), head=head, scratch=True)
+    recipe = Recipe(
+        "road", "CustomCNN", 32, (Stage(2, 1e-3, unfreeze="all"),), head=head, scratch=True
+    )
     notebook = out / "run" / "99_road"
     trial = run_trial(recipe, "lesion", table, notebook)
     save_metrics([trial], notebook)
@@ -61,7 +64,10 @@ def walk(kind, out):
     assert list(board.task) == [task.name] and list(board.recipe) == ["road"]
     model = trial.folder / "model.keras"
     assert task_from_dict(read_model_info(model)["task"]) == task
-    assert evaluate_command(["--model", str(model), "--data", str(data), "--out", str(out / "scores")]) == 0
+    assert (
+        evaluate_command(["--model", str(model), "--data", str(data), "--out", str(out / "scores")])
+        == 0
+    )
     scores = read_predictions(out / "scores" / "predictions.csv", task)
     assert task_of(scores) == task and len(scores) == len(table)
     print("walked", task.name, ", ".join(task.classes))

@@ -2,9 +2,9 @@
 
     python tests/run_all.py 21c 28_predict    # names, or their beginnings; all without
 
-What is compared holds on any machine: which cells answer, in which forms, and what they say apart from numbers. `--exact` compares
-every character and every pixel too; it finds what a rerun changes on one machine. `--write` stores what came, cleaned, as Run All
-and nbdev_clean do.
+What is compared holds on any machine: which cells answer, in which forms, and what they say apart
+from numbers. `--exact` compares every character and every pixel too; it finds what a rerun changes
+on one machine. `--write` stores what came, cleaned, as Run All and nbdev_clean do.
 """
 import argparse
 import base64
@@ -39,7 +39,8 @@ def run_in_kernel(path, variables=None):
 
 
 def as_jupyterlab(text):
-    "A stream as JupyterLab stores it: a backspace deletes, after a return the line is written over."
+    """A stream as JupyterLab stores it: a backspace deletes, after a return the line is written
+    over."""
     stored, at = [], 0
     for character in text:
         if character == "\b":

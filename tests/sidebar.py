@@ -1,6 +1,8 @@
-"""The site's sidebar from the notebooks' names and titles: nbs/sidebar.yml, written by `make readme`.
+"""The site's sidebar from the notebooks' names and titles: nbs/sidebar.yml, written by `make
+readme`.
 
-nbdev's own sidebar would be one flat list without numbers (`custom_sidebar` in settings.ini turns it off).
+nbdev's own sidebar would be one flat list without numbers (`custom_sidebar` in settings.ini turns
+it off).
 """
 import json
 import re

@@ -8,11 +8,17 @@ import pytest
 from html_reader import Reader
 from skin_nb.audit import audit_command, audit_page, audit_predictions
 from skin_nb.core import DataError
-from skin_nb.evaluation import split_arrays
 from skin_nb.foreign import PictureNames, judge_foreign, read_foreign, read_ids
 from skin_nb.predictions import invent_predictions
 from skin_nb.signs import (
-    BALANCED, BY_IMAGE, HONEST_INVENTIONS, PERFECT, REPEATED, answer_signs, plant_mistakes, signs_found)
+    BALANCED,
+    BY_IMAGE,
+    HONEST_INVENTIONS,
+    REPEATED,
+    answer_signs,
+    plant_mistakes,
+    signs_found,
+)
 from skin_nb.preparation import lesion_clusters
 from skin_nb.tasks import HAM10000, MELANOMA, task_in_group, with_task
 
@@ -92,10 +98,25 @@ def long_with_more(truth):
     return table.assign(rank=rank, class_id=table["class"].map(ISIC.index))
 
 
-@pytest.mark.parametrize("form", [challenge, long_form, paths, per_cent, synonyms, indexed, counted,
-                                  long_with_more, *map(around, ["y_pred_{}", "softmax_{}", "{}_proba", "{} (%)",
-                                                                "pred_prob_{}", "3_{}", "p-{}"]),
-                                  lambda t: t], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "form",
+    [
+        challenge,
+        long_form,
+        paths,
+        per_cent,
+        synonyms,
+        indexed,
+        counted,
+        long_with_more,
+        *map(
+            around,
+            ["y_pred_{}", "softmax_{}", "{}_proba", "{} (%)", "pred_prob_{}", "3_{}", "p-{}"],
+        ),
+        lambda t: t,
+    ],
+    ids=lambda f: f.__name__,
+)
 @pytest.mark.parametrize("sep, decimal", [(",", "."), (";", ",")])
 def test_forms_say_the_same(form, sep, decimal, truth, labels, read):
     foreign = read(form(truth), sep=sep, decimal=decimal)
@@ -141,8 +162,16 @@ def test_a_class_that_the_data_lack(truth, labels, read):
     assert np.allclose(foreign.answers[P], truth[P]) and "no scc" in " ".join(foreign.notes)
 
 
-@pytest.mark.parametrize("answer, told", [("pred", "target"), ("oof_pred", "target"), ("y_prob", "y_true"),
-                                          ("mel_prob", "target"), ("pred", "mel")])
+@pytest.mark.parametrize(
+    "answer, told",
+    [
+        ("pred", "target"),
+        ("oof_pred", "target"),
+        ("y_prob", "y_true"),
+        ("mel_prob", "target"),
+        ("pred", "mel"),
+    ],
+)
 def test_the_truth_beside_one_column_is_no_answer(answer, told, truth, labels, read):
     from skin_nb.tasks import as_melanoma
     is_mel = (truth.dx == "mel").astype(int)
@@ -195,8 +224,15 @@ def test_own_classes_may_begin_like_a_column(truth, labels, read):
     assert np.allclose(read(table, labels=own).answers["p_class 1"], truth.p_akiec)
 
 
-@pytest.mark.parametrize("column, train, test", [("Set", "Train", "Test"), ("subset", "training", "testing"),
-                                                 ("is_train", True, False), ("phase", "train", "val")])
+@pytest.mark.parametrize(
+    "column, train, test",
+    [
+        ("Set", "Train", "Test"),
+        ("subset", "training", "testing"),
+        ("is_train", True, False),
+        ("phase", "train", "val"),
+    ],
+)
 def test_parts_by_other_names(column, train, test, truth, labels, read, tmp_path):
     first = np.arange(len(truth)) < 300
     table = challenge(truth).assign(**{column: np.where(first, train, test)})
@@ -217,7 +253,9 @@ REFUSED = {
     "no column for df": lambda t: challenge(t).drop(columns="DF"),
     "numbers under Dermatofibrom": lambda t: challenge(t).rename(columns={"DF": "Dermatofibrom"}),
     "name several classes": lambda t: long_form(t).drop(columns="probability"),
-    "numbers in the columns a, b": lambda t: long_form(t).assign(a=1, b=2).drop(columns="probability"),
+    "numbers in the columns a, b": lambda t: (
+        long_form(t).assign(a=1, b=2).drop(columns="probability")
+    ),
     "both about mel": lambda t: challenge(t).assign(melanoma=.5),
     "NV = x": lambda t: challenge(t).astype({"NV": str}).assign(NV="x"),
     "NV = nan": lambda t: challenge(t).assign(NV="nan"),
@@ -225,7 +263,8 @@ REFUSED = {
     "Call it predicted": lambda t: t[["image_id"]].assign(one=t.dx, two=t.dx),
     "a column a class": lambda t: t[["image_id", "dx"]],  # the truth is no answer
     "a second time": lambda t: pd.concat([long_form(t), long_form(t).head(2)]),
-    "row of zeros": lambda t: challenge(t).set_index("image").mul(0).reset_index()}
+    "row of zeros": lambda t: challenge(t).set_index("image").mul(0).reset_index(),
+}
 
 
 @pytest.mark.parametrize("said", REFUSED)
@@ -278,17 +317,22 @@ def test_training_lists(tmp_path, labels):
 
 
 LISTS = {
-    "two a line": lambda ids: "\n".join(",".join(ids[k:k + 2]) for k in range(0, len(ids), 2)),
-    "as NumPy prints": lambda ids: "[" + "\n ".join(f"'{a}' '{b}'" for a, b in zip(ids[::2], ids[1::2])) + "]",
+    "two a line": lambda ids: "\n".join(",".join(ids[k : k + 2]) for k in range(0, len(ids), 2)),
+    "as NumPy prints": lambda ids: (
+        "[" + "\n ".join(f"'{a}' '{b}'" for a, b in zip(ids[::2], ids[1::2])) + "]"
+    ),
     "a class behind each": lambda ids: "\n".join(f"train/mel/{i}.jpg,4" for i in ids),
     "a number behind each": lambda ids: "\n".join(f"{i}.jpg 4" for i in ids),
     "a series": lambda ids: pd.Series(ids).to_csv(),
     "columns": lambda ids: "test,train\ntest_00100," + "\n,".join(ids),
     "keys": lambda ids: json.dumps(dict(test=["test_00100"], train=ids), indent=1),
-    "records": lambda ids: json.dumps([dict(image="test_00100", split="test", dx="nv")]
-                                      + [dict(image=i, split="train", dx="mel") for i in ids]),
+    "records": lambda ids: json.dumps(
+        [dict(image="test_00100", split="test", dx="nv")]
+        + [dict(image=i, split="train", dx="mel") for i in ids]
+    ),
     "values": lambda ids: json.dumps(dict(test_00100="test") | dict.fromkeys(ids, "train")),
-    "bytes": lambda ids: "\n".join(map(str, map(str.encode, ids)))}
+    "bytes": lambda ids: "\n".join(map(str, map(str.encode, ids))),
+}
 
 
 @pytest.mark.parametrize("form", LISTS)
@@ -319,7 +363,9 @@ def test_a_folder_that_nobody_may_enter_hides_training_pictures(tmp_path, labels
 
 def test_an_id_wins_over_a_name_without_folders():
     names = PictureNames(["a/x", "x", "y_downsampled", "y", "z_downsampled", "w"])
-    found = [names.find(c) for c in ("x.heic", "b/a/x", "Y", "y_downsampled.jpg", "z", "w_downsampled")]
+    found = [
+        names.find(c) for c in ("x.heic", "b/a/x", "Y", "y_downsampled.jpg", "z", "w_downsampled")
+    ]
     assert found == ["x", "a/x", "y", "y_downsampled", "z_downsampled", "w"]
 
 
@@ -434,9 +480,16 @@ def test_command(house, capsys):
     assert (folder / "new/audit.html").read_bytes() == before
 
 
-@pytest.mark.parametrize("change, said", [
-    (["--predictions", "/nowhere.csv"], "nowhere.csv"), (["--data", "/nowhere"], "nowhere"),
-    (["--train", "/nowhere"], "nowhere"), (["--out", ""], "--out"), (["--scale", "logits"], "logits")])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (["--predictions", "/nowhere.csv"], "nowhere.csv"),
+        (["--data", "/nowhere"], "nowhere"),
+        (["--train", "/nowhere"], "nowhere"),
+        (["--out", ""], "--out"),
+        (["--scale", "logits"], "logits"),
+    ],
+)
 def test_bad_arguments(change, said, house, capsys):
     folder, _ = house
     asked = ["--predictions", str(folder / "answers.csv"), "--data", "sample", "--quick"]
@@ -446,7 +499,6 @@ def test_bad_arguments(change, said, house, capsys):
 
 def test_near_duplicates_are_seen(house, tmp_path, capsys):
     "The same picture under another name and lesion, one side each."
-    import shutil
     from skin_nb.audit import pairs_across
     folder, table = house
     twin = table.iloc[[0]].assign(image_id="twin", lesion_id="other")

@@ -1,4 +1,5 @@
-"Every way in which a folder of pictures can be broken: one test a case. Each error names the file, the row or image, and what to do."
+"""Every way in which a folder of pictures can be broken: one test a case. Each error names the
+file, the row or image, and what to do."""
 import json
 import warnings
 import numpy as np
@@ -98,7 +99,9 @@ def test_unknown_layout(tmp_path):
 
 def test_missing_table(ham):
     ham.csv.unlink()
-    refused(lambda: read_ham10000(ham.root), ham.root, "HAM10000_metadata.csv", "beside its pictures")
+    refused(
+        lambda: read_ham10000(ham.root), ham.root, "HAM10000_metadata.csv", "beside its pictures"
+    )
 
 
 def test_lost_table_leaves_no_classes(ham):
@@ -110,7 +113,9 @@ def test_lost_table_leaves_no_classes(ham):
 def test_missing_column(ham):
     ham.rows = ham.rows.drop(columns=["age", "dx"])
     ham.write()
-    p, = refused(lambda: read_ham10000(ham.root), ham.csv, "no column dx, age", "Add what is missing")
+    (p,) = refused(
+        lambda: read_ham10000(ham.root), ham.csv, "no column dx, age", "Add what is missing"
+    )
     assert p.row == 1 and "columns.json" in p.fix
 
 
@@ -164,7 +169,13 @@ def test_unknown_class(ham):
     ham.set(4, dx="wart")
     ham.set(5, dx="wart")
     problem, = find_problems(ham.root)
-    for text in IDS[4], "'wart'", "one of akiec", "Correct the cell", 'columns.json with {"classes": {"wart"':
+    for text in (
+        IDS[4],
+        "'wart'",
+        "one of akiec",
+        "Correct the cell",
+        'columns.json with {"classes": {"wart"',
+    ):
         assert text in str(problem)
     assert problem.row == 6 and problem.count == 2
     refused(lambda: read_ham10000(ham.root), ham.csv, "row 6")
@@ -176,7 +187,9 @@ def test_no_class_or_two(tmp_path):
     (tmp_path / "truth.csv").write_text("image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\n"
                                         "ISIC_1,1,0,0,0,0,0,1\nISIC_2,0,0,0,0,0,0,0\n")
     with pytest.warns(UserWarning, match="lesion of its own"):
-        problems = refused(lambda: read_isic2018(tmp_path), "truth.csv", "ISIC_1", "one 1 and six 0")
+        problems = refused(
+            lambda: read_isic2018(tmp_path), "truth.csv", "ISIC_1", "one 1 and six 0"
+        )
     assert [p.row for p in problems] == [2, 3]
 
 
@@ -260,7 +273,9 @@ def test_unknown_class_folder(tmp_path):
 
 def test_stray_picture(tmp_path):
     sort_into(tmp_path, ["crow", "owl", "images"])
-    lonely(lambda: refused(lambda: read_any(tmp_path), "picture2.jpg", "folders crow, owl", "Move it"))
+    lonely(
+        lambda: refused(lambda: read_any(tmp_path), "picture2.jpg", "folders crow, owl", "Move it")
+    )
 
 
 @pytest.mark.parametrize("names, ids", [
@@ -308,7 +323,9 @@ def test_isic2019_leaves_out_what_is_none_of_the_eight(tmp_path):
     assert left_out_rows(table) == {"UNK": 2}
 
 
-@pytest.mark.parametrize("names", [dict(AK="AKIEC"), dict(image="image_name"), dict(image="isic_id", UNK="unk")])
+@pytest.mark.parametrize(
+    "names", [dict(AK="AKIEC"), dict(image="image_name"), dict(image="isic_id", UNK="unk")]
+)
 def test_isic2019_under_other_names(tmp_path, names):
     isic2019(tmp_path, ["AK", "NV", "SCC"])
     truth = tmp_path / "ISIC_2019_Training_GroundTruth.csv"
@@ -325,7 +342,9 @@ def test_the_first_seven_classes_of_isic2019(tmp_path, columns):
 
 def test_people_without_diagnoses(tmp_path):
     picture().save(tmp_path / "a.jpg")
-    (tmp_path / "ISIC_2019_Test_Metadata.csv").write_text("image,age_approx,anatom_site_general,sex\na,50,,male\n")
+    (tmp_path / "ISIC_2019_Test_Metadata.csv").write_text(
+        "image,age_approx,anatom_site_general,sex\na,50,,male\n"
+    )
     refused(lambda: read_any(tmp_path), "no column of diagnoses", "--unlabelled")
 
 
@@ -374,8 +393,13 @@ def own_table(root, rows, **mapping):
     return root
 
 
-ROWS = [("a.jpg", "MEL", "L1", "P1"), ("b.jpg", "Nevus", "L2", "P1"), ("c.jpg", "nevus", "L2", "P2"),
-        ("d.jpg", "SCC", "L3", "P2"), ("e.jpg", "Seborrheic", "L4", "P3")]
+ROWS = [
+    ("a.jpg", "MEL", "L1", "P1"),
+    ("b.jpg", "Nevus", "L2", "P1"),
+    ("c.jpg", "nevus", "L2", "P2"),
+    ("d.jpg", "SCC", "L3", "P2"),
+    ("e.jpg", "Seborrheic", "L4", "P3"),
+]
 
 
 def test_own_classes(tmp_path):
@@ -456,8 +480,12 @@ def test_own_table_leaves_rows_without_a_class_out(tmp_path):
 def test_capitals_make_no_other_site(tmp_path):
     "A clinic's own words stay as they are written, and a model knows them in any capitals."
     words = ["Lower Extremity", "FACE", "Gesäß", "Unknown"]
-    own_table(tmp_path, [(f"{i}.jpg", "nv", f"L{i}", "HISTO", word, "Male") for i, word in enumerate(words)],
-              localization="years", dx_type="person")
+    own_table(
+        tmp_path,
+        [(f"{i}.jpg", "nv", f"L{i}", "HISTO", word, "Male") for i, word in enumerate(words)],
+        localization="years",
+        dx_type="person",
+    )
     table = read_any(tmp_path)
     assert table.localization.tolist() == ["lower extremity", "face", "Gesäß", "unknown"]
     assert set(table.dx_type) == {"histo"}
@@ -585,8 +613,12 @@ def test_orientation_mark_is_obeyed(ham):
 # splits
 
 def test_too_few_lesions(ham):
-    refused(lambda: split_by_lesion(read_ham10000(ham.root)), "1 lesions of class akiec", "at least 5",
-            "Add pictures")
+    refused(
+        lambda: split_by_lesion(read_ham10000(ham.root)),
+        "1 lesions of class akiec",
+        "at least 5",
+        "Add pictures",
+    )
     refused(lambda: split_by_image(read_ham10000(ham.root)), "2 images of class akiec")
 
 

@@ -1,16 +1,51 @@
-"Balancing: counts to the row, pictures that keep their labels, samplers that see training rows only, one loss for networks and heads; and the study's bookkeeping."
+"""Balancing: counts to the row, pictures that keep their labels, samplers that see training rows
+only, one loss for networks and heads; and the study's bookkeeping."""
 import numpy as np
 import pandas as pd
 import pytest
 from skin_nb import balancing
 from skin_nb.balancing import (
-    FOR_TWO, INVENTING, SAMPLERS, SMOTE_KINDS, STRATEGIES, Loss, Strategy, TrainingSet, check_pictures,
-    class_shift, class_weights, draw_batches, draw_rows, drawn_labels, effective_number, limit_rows,
-    make_training_set, nearest_own, neighbours_for, picture_report, plot_balance, plot_pictures,
-    published_columns, repeat_rows, resample_features, row_losses, row_weights, smote_as_published,
-    smotenc_with_pictures, strategies_for)
+    FOR_TWO,
+    INVENTING,
+    SAMPLERS,
+    SMOTE_KINDS,
+    STRATEGIES,
+    Loss,
+    Strategy,
+    TrainingSet,
+    check_pictures,
+    class_shift,
+    class_weights,
+    draw_batches,
+    draw_rows,
+    drawn_labels,
+    effective_number,
+    limit_rows,
+    make_training_set,
+    nearest_own,
+    neighbours_for,
+    picture_report,
+    plot_balance,
+    plot_pictures,
+    published_columns,
+    repeat_rows,
+    resample_features,
+    row_losses,
+    row_weights,
+    smote_as_published,
+    smotenc_with_pictures,
+    strategies_for,
+)
 from skin_nb.balancing_study import (
-    STUDY_SCORES, fit_task, list_left_out, plot_study, pooled_predictions, study_intervals, study_scores, task_rows)
+    STUDY_SCORES,
+    fit_task,
+    list_left_out,
+    plot_study,
+    pooled_predictions,
+    study_intervals,
+    study_scores,
+    task_rows,
+)
 from skin_nb.core import DataError
 from skin_nb.heads import fit_head, fit_split, head_loss, head_probabilities, head_problem
 from skin_nb.preparation import split_by_image
@@ -27,10 +62,16 @@ def parts():
     rng = np.random.default_rng(0)
     dx = np.repeat(CLASSES, COUNTS)
     n = len(dx)
-    table = pd.DataFrame(dict(
-        image_id=[f"I{i:03}" for i in range(n)], lesion_id=[f"L{i // 2:03}" for i in range(n)], dx=dx,
-        age=rng.integers(2, 18, n) * 5., sex=rng.choice(["male", "female", "unknown"], n),
-        localization=rng.choice(PLACES, n)))
+    table = pd.DataFrame(
+        dict(
+            image_id=[f"I{i:03}" for i in range(n)],
+            lesion_id=[f"L{i // 2:03}" for i in range(n)],
+            dx=dx,
+            age=rng.integers(2, 18, n) * 5.,
+            sex=rng.choice(["male", "female", "unknown"], n),
+            localization=rng.choice(PLACES, n),
+        )
+    )
     table["age"] = table.age.where(rng.random(n) > .05)
     return split_by_image(with_task(table, HAM10000))
 
@@ -113,7 +154,9 @@ def test_counts_of_smote_and_its_kind(training_part):
         assert counts[name].tolist() == [most] * 7
     assert (np.abs(counts["ADASYN"] - most) < most / 4).all()
     rows = {name: c.sum() for name, c in counts.items()}
-    assert rows["SMOTE-ENN"] < rows["SMOTE-Tomek"] <= rows["SMOTE"] and counts["SMOTE-ENN"].min() > 0
+    assert (
+        rows["SMOTE-ENN"] < rows["SMOTE-Tomek"] <= rows["SMOTE"] and counts["SMOTE-ENN"].min() > 0
+    )
     for name in ("SMOTE", "Borderline-SMOTE", "ADASYN"):
         assert (after[name][0][:len(x)] == x).all()  # real rows first, unchanged
 
@@ -198,10 +241,14 @@ def test_pictures_are_never_invented(name, training_part):
     else:
         made = make_training_set(Strategy(name), None, y, 0)
         assert made.x is None and np.array_equal(made.y, y)
-        assert np.array_equal(row_weights(made), row_weights(make_training_set(Strategy(name), x, y, 0)))
+        assert np.array_equal(
+            row_weights(made), row_weights(make_training_set(Strategy(name), x, y, 0))
+        )
 
 
-@pytest.mark.parametrize("name", ["random over-sampling", "balanced batches", "SMOTE", "pictures by lot"])
+@pytest.mark.parametrize(
+    "name", ["random over-sampling", "balanced batches", "SMOTE", "pictures by lot"]
+)
 def test_seed_matters_where_lots_are_drawn(name, training_part):
     a, b = (SAMPLERS[name](*training_part, seed) for seed in (0, 1))
     assert not np.array_equal(a.x, b.x) or not np.array_equal(a.rows, b.rows)
@@ -230,16 +277,22 @@ def test_published_rows_have_wrong_pictures(training_part):
 def test_shift_is_the_log_of_the_shares_drawn(training_part):
     _, y = training_part
     assert class_shift(Loss(), y, 7) is None
-    assert np.allclose(np.exp(class_shift(Loss(logit_adjustment=1.), y, 7)), np.bincount(y) / len(y))
+    assert np.allclose(
+        np.exp(class_shift(Loss(logit_adjustment=1.0), y, 7)), np.bincount(y) / len(y)
+    )
     even = class_shift(Loss(logit_adjustment=2.), y[repeat_rows(y)], 8)
-    assert np.allclose(even[:7], 2 * np.log(1 / 7)) and even[7] < even[0] and even.dtype == np.float32
+    assert (
+        np.allclose(even[:7], 2 * np.log(1 / 7)) and even[7] < even[0] and even.dtype == np.float32
+    )
 
 
 def test_losses_of_known_rows():
     log_p = np.log([[.9, .1], [.2, .8]])
     target = np.eye(2)
     assert np.allclose(row_losses(log_p, target), [-np.log(.9), -np.log(.8)])
-    assert np.allclose(row_losses(log_p, target, Loss(focal=2.)), [-.01 * np.log(.9), -.04 * np.log(.8)])
+    assert np.allclose(
+        row_losses(log_p, target, Loss(focal=2.)), [-.01 * np.log(.9), -.04 * np.log(.8)]
+    )
     smoothed = -.95 * np.log(.9) - .05 * np.log(.1)
     assert np.isclose(row_losses(log_p, target, Loss(label_smoothing=.1))[0], smoothed)
 
@@ -281,7 +334,9 @@ def test_a_class_without_rows_keeps_its_column(training_part):
 # strategies
 
 def test_fourteen_strategies():
-    assert len(strategies_for(7)) == 14 and {"nothing", "SMOTE as published", *SMOTE_KINDS} <= set(STRATEGIES)
+    assert len(strategies_for(7)) == 14 and {"nothing", "SMOTE as published", *SMOTE_KINDS} <= set(
+        STRATEGIES
+    )
     assert STRATEGIES["nothing"] == Strategy()
 
 
@@ -296,7 +351,8 @@ def test_what_cannot_be_is_refused_when_it_is_made(make, found):
 
 @pytest.mark.parametrize("name", strategies_for(7))
 def test_test_rows_teach_nothing(name, parts, features):
-    "Other test pictures, other test labels: what the head says about the validation part is the same."
+    """Other test pictures, other test labels: what the head says about the validation part is the
+    same."""
     rng = np.random.default_rng(0)
     test = (parts.split == "test").to_numpy()
     other = features.copy()
@@ -319,7 +375,9 @@ def test_a_sampler_of_ones_own(parts, features):
         return (test[HAM10000.p_columns].to_numpy().argmax(1) == HAM10000.codes(test.dx)).mean()
 
     plain = fit_split(parts, features, penalties=(1e-2,))
-    assert right(fit_split(parts, features, sampler=labels_shuffled, penalties=(1e-2,))) < right(plain)
+    assert right(fit_split(parts, features, sampler=labels_shuffled, penalties=(1e-2,))) < right(
+        plain
+    )
     assert plain.attrs["l2"] == 1e-2
 
 
@@ -353,7 +411,13 @@ def test_a_killed_task_leaves_nothing(parts, features, tmp_path, monkeypatch):
         raise KeyboardInterrupt
     monkeypatch.setitem(balancing.SAMPLERS, "killed", killed)
     with pytest.raises(KeyboardInterrupt):
-        fit_task(parts, features, dict(nothing=Strategy(), killed=Strategy("killed")), tmp_path / "0.npz", 8)
+        fit_task(
+            parts,
+            features,
+            dict(nothing=Strategy(), killed=Strategy("killed")),
+            tmp_path / "0.npz",
+            8,
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -390,7 +454,9 @@ def test_intervals_are_paired(parts, tasks):
     assert len(t) == 4 * len(STUDY_SCORES)
     ends = ["vs_nothing", "vs_nothing_lo", "vs_nothing_hi"]
     assert (t.loc["the same", ends] == 0).all(axis=None)  # not so for independent draws
-    assert (t.pooled_lo <= t.pooled_hi).all() and (t.vs_oversampling_lo <= t.vs_oversampling_hi).all()
+    assert (t.pooled_lo <= t.pooled_hi).all() and (
+        t.vs_oversampling_lo <= t.vs_oversampling_hi
+    ).all()
     y = HAM10000.codes(parts.dx)[rows]
     mean = np.mean([study_scores(y, p)["macro_f1"] for p in predictions["nothing"]])
     assert np.isclose(t.pooled["nothing", "macro_f1"], mean)

@@ -188,13 +188,17 @@ def test_a_question_that_the_data_can_not_answer(checkout):
 
 
 def test_experiments_of_others(tmp_path, monkeypatch):
-    "Whoever uses papermill tags a cell; an experiment of this house takes data, or says where it writes."
+    """Whoever uses papermill tags a cell; an experiment of this house takes data, or says where it
+    writes."""
     from skin_nb.batch import no_experiments, notebooks_folder, own_notebooks, parameter_defaults
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nbs").mkdir()
     notebook(tmp_path / "nbs/30_train.ipynb", "1", defaults="lr = .1")
     assert notebooks_folder() == own_notebooks()
-    assert "no parameter is called data or out or runs" in no_experiments(tmp_path / "nbs").popitem()[1]
+    assert (
+        "no parameter is called data or out or runs"
+        in no_experiments(tmp_path / "nbs").popitem()[1]
+    )
     mine = tmp_path / "nbs/31_mine.ipynb"
     notebook(mine, "1", defaults='data: str = "sample"\nout: str = ""\nleft: int')
     assert notebooks_folder() == tmp_path / "nbs"

@@ -1,4 +1,5 @@
-"The page that shows a model, in a real browser: what it answers, whom it asks, what it leaves behind."
+"""The page that shows a model, in a real browser: what it answers, whom it asks, what it leaves
+behind."""
 import importlib.util
 import shutil
 import socket

@@ -9,7 +9,8 @@ import pytest
 
 HERE = Path(__file__).parent
 PROGRAM = """
-import os, sys
+import os
+import sys
 from pathlib import Path
 import numpy as np
 from dataclasses import replace

@@ -13,7 +13,6 @@ from skin_nb.ensembles import headline
 from skin_nb.evaluation import split_arrays
 from skin_nb.heads import SoftTargets, fit_split
 from skin_nb.predictions import predictions_table
-from skin_nb.preparation import split_by_lesion
 from skin_nb.tasks import HAM10000, MELANOMA, task_of, with_task
 
 ADJUSTED = STRATEGIES["logit adjustment"]

@@ -2,7 +2,6 @@
 import json
 import shutil
 import zipfile
-from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
@@ -251,7 +250,10 @@ def test_a_run_on_data_that_have_changed_is_named(runs, tmp_path):
     table = pd.read_csv(runs["small"] / "predictions.csv")
     table.loc[3, "dx"] = "nv" if table.dx[3] != "nv" else "mel"
     table.to_csv(changed / "predictions.csv", index=False)
-    with pytest.raises(DataError, match="changed.predictions.csv: found other classes in it.*as in small.*run both again"):
+    with pytest.raises(
+        DataError,
+        match="changed.predictions.csv: found other classes in it.*as in small.*run both again",
+    ):
         ensemble_of_runs(dict(small=runs["small"], changed=changed), tmp_path / "joint")
     assert not (tmp_path / "joint").exists()
 
@@ -305,7 +307,9 @@ def test_an_ensemble_without_certainty_says_so(runs, tmp_path):
     from skin_nb.classifier import Classifier, describe_answers
     from skin_nb.ensemble_files import save_ensemble
     models = {name: folder / "model.keras" for name, folder in runs.items()}
-    plain = Classifier.load(save_ensemble(tmp_path / "plain", models, Combination("mean", (.5, .5))))
+    plain = Classifier.load(
+        save_ensemble(tmp_path / "plain", models, Combination("mean", (.5, .5)))
+    )
     answers = plain.predict(np.zeros((40, 40, 3), "uint8"))
     assert "set" not in answers
     assert "it holds no sets" in " ".join(describe_answers(plain, answers))

@@ -76,7 +76,9 @@ def test_evaluate_a_melanoma_model(models, evaluated, tmp_path):
     assert not (tmp_path / "out/submission.csv").exists()
 
 
-def test_seven_classes_are_asked_for_melanoma_where_a_folder_knows_no_more(models, evaluated, tmp_path):
+def test_seven_classes_are_asked_for_melanoma_where_a_folder_knows_no_more(
+    models, evaluated, tmp_path
+):
     from skin_nb.sample import siim_sample_folder
     said, record, predictions = evaluated(models["seven"], siim_sample_folder(), tmp_path / "out")
     assert record["metrics"]["classes"] == ["other", "mel"] and record["left_out"] == {}
@@ -120,17 +122,35 @@ def test_labels_of_pictures_that_were_seen_say_nothing_of_another_place(models, 
     train = table[table.split == "train"].groupby("dx").head(4)
     copy_pictures(train, tmp_path / "mine")
     class_folder(tmp_path / "home", {c: c for c in ("mel", "nv", "bkl", "df")})
-    asked = ["--model", str(models["seven"]), "--data", str(tmp_path / "mine"), "--home", str(tmp_path / "home")]
+    asked = [
+        "--model",
+        str(models["seven"]),
+        "--data",
+        str(tmp_path / "mine"),
+        "--home",
+        str(tmp_path / "home"),
+    ]
     assert evaluate_command([*asked, "--out", str(tmp_path / "out")]) == 0
     away = json.loads((tmp_path / "out/metrics.json").read_text())["away"]
-    assert away["labelled"] is None and away["shift"] and not any("AUC of" in line for line in away["lines"])
+    assert (
+        away["labelled"] is None
+        and away["shift"]
+        and not any("AUC of" in line for line in away["lines"])
+    )
 
 
 def test_pictures_without_labels_are_answered(models, tmp_path, capsys):
     import pandas as pd
     class_folder(tmp_path / "mine", {"mel": "mel", "nv": "nv"})
     out = tmp_path / "out"
-    arguments = ["--model", str(models["seven"]), "--data", str(tmp_path / "mine"), "--out", str(out)]
+    arguments = [
+        "--model",
+        str(models["seven"]),
+        "--data",
+        str(tmp_path / "mine"),
+        "--out",
+        str(out),
+    ]
     assert evaluate_command([*arguments, "--unlabelled"]) == 0
     said = capsys.readouterr().out
     assert "12 pictures: " in said and "no answer here is a diagnosis" in said
@@ -141,7 +161,9 @@ def test_pictures_without_labels_are_answered(models, tmp_path, capsys):
     scored = tmp_path / "scored"
     assert evaluate_command([*arguments[:-1], str(scored)]) == 0
     predictions = pd.read_csv(scored / "predictions.csv")[p.columns]
-    assert abs(predictions.to_numpy() - p.to_numpy()).max() < 1e-6  # the order is that of names in both
+    assert (
+        abs(predictions.to_numpy() - p.to_numpy()).max() < 1e-6
+    )  # the order is that of names in both
 
 
 def test_evaluate_takes_thresholds_from_another_group(models, tmp_path):

@@ -1,4 +1,5 @@
-"A model in other formats: what the files answer, what goes beside them, what is said when it can't be done."
+"""A model in other formats: what the files answer, what goes beside them, what is said when it
+can't be done."""
 import functools
 import json
 import shutil

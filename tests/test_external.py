@@ -1,4 +1,5 @@
-"What is measured about other people's pictures: nothing of theirs gets into a model, and a known cause is found."
+"""What is measured about other people's pictures: nothing of theirs gets into a model, and a known
+cause is found."""
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,7 +47,9 @@ def test_labels_of_another_place_have_no_influence(home, away):
 
 
 def test_a_place_is_scored_on_all_its_pictures_in_every_fold(home, away):
-    answers = ask(home, invent_features(home, 2), away=AskedPictures(away.table, invent_features(away, 1, 1)))
+    answers = ask(
+        home, invent_features(home, 2), away=AskedPictures(away.table, invent_features(away, 1, 1))
+    )
     assert answers["away"].query("split == 'test'").groupby("fold").size().tolist() == [300, 300]
     table = transfer_table({"home": answers}, n_boot=50).set_index("scored_at")
     assert table.auc["home"] > table.auc["away"] > .6  # less to see there
@@ -77,11 +80,14 @@ def test_every_place_has_its_own_line_of_changes():
             ("siim", "ham", "away", -.01), ("siim", "isic", "away", .0)]
     table = pd.DataFrame(rows, columns=["made_at", "other", "pictures", "difference"])
     table = table.assign(change="nevi only", lo=table.difference - .005, hi=table.difference + .005)
+    changes = "AUC changes by nevi only"
+    own = "- Made on ham, scored on its own pictures, changed"
     assert describe_factors(table).splitlines() == [
-        "- Made on ham, scored on its own pictures, changed: AUC changes by nevi only +0.030 [+0.025, +0.035].",
-        "- Made on ham, scored on its own pictures, changed towards siim: AUC changes by nevi only +0.020 [+0.015, +0.025].",
-        "- Made on siim, scored on pictures of ham, changed: AUC changes by nevi only -0.010 [-0.015, -0.005].",
-        "- Made on siim, scored on pictures of isic, changed: no change moves the AUC clearly."]
+        f"{own}: {changes} +0.030 [+0.025, +0.035].",
+        f"{own} towards siim: {changes} +0.020 [+0.015, +0.025].",
+        f"- Made on siim, scored on pictures of ham, changed: {changes} -0.010 [-0.015, -0.005].",
+        "- Made on siim, scored on pictures of isic, changed: no change moves the AUC clearly.",
+    ]
     labels = [label.get_text() for label in plot_factors(table).get_yticklabels()]
     assert labels[:2] == ["siim → isic: nevi only", "siim → ham: nevi only"]
 
@@ -99,10 +105,14 @@ def auc_of_pairs(sick, test):
 
 def test_another_scale_in_another_fold_changes_no_auc(home, away):
     "Folds whose models answer on scales of their own are not ranked against each other."
-    answers = ask(home, invent_features(home, 2), away=AskedPictures(away.table, invent_features(away, 2, 1)))
+    answers = ask(
+        home, invent_features(home, 2), away=AskedPictures(away.table, invent_features(away, 2, 1))
+    )
     p = answers["away"].p_mel.where(answers["away"].fold == 0, answers["away"].p_mel / 50)
     scaled = with_task(answers["away"].assign(p_mel=p, p_other=1 - p), task_of(home.table))
-    one, two = (transfer_table({"home": dict(away=t)}, n_boot=20).auc[0] for t in (answers["away"], scaled))
+    one, two = (
+        transfer_table({"home": dict(away=t)}, n_boot=20).auc[0] for t in (answers["away"], scaled)
+    )
     assert one == pytest.approx(two)
 
 
@@ -119,7 +129,9 @@ def test_leaving_classes_out_is_the_auc_without_them(home):
 
 
 def test_labels_repair_probabilities_that_are_too_low(home, away):
-    answers = ask(home, invent_features(home, 2), away=AskedPictures(away.table, invent_features(away, 2, 1)))
+    answers = ask(
+        home, invent_features(home, 2), away=AskedPictures(away.table, invent_features(away, 2, 1))
+    )
     low = answers["away"]
     p = low.p_mel.where(low.split != "test", low.p_mel / 4)
     low = with_task(low.assign(p_mel=p, p_other=1 - p), task_of(home.table))

@@ -328,7 +328,8 @@ def test_no_dataverse_there(server, tmp_path, capsys):
     assert "isn't JSON" in capsys.readouterr().err
 
 CLIENT = """#!{python}
-import shutil, sys
+import shutil
+import sys
 folder = sys.argv[sys.argv.index("-p") + 1]
 shutil.copy({archive!r}, folder + "/skin-cancer-mnist-ham10000.zip")
 """

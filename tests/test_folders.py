@@ -1,10 +1,10 @@
-"What people who do this job have on their disks: which pictures, classes and lesions come out, and what is said of the rest."
+"""What people who do this job have on their disks: which pictures, classes and lesions come out,
+and what is said of the rest."""
 import json
 import os
 import shutil
 import time
 import unicodedata
-import warnings
 import pandas as pd
 import pytest
 from PIL import Image
@@ -82,7 +82,10 @@ def test_other_files_and_links_in_circles_are_named(tmp_path):
     (tmp_path / "nv" / "again").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     lines = " ".join(passed_over(in_order(tmp_path)))
-    assert "files that are no pictures: 2" in lines and "links to folders that were read already: 1" in lines
+    assert (
+        "files that are no pictures: 2" in lines
+        and "links to folders that were read already: 1" in lines
+    )
 
 
 def test_an_empty_class_folder_is_named(tmp_path):
@@ -95,28 +98,45 @@ def test_an_empty_class_folder_is_named(tmp_path):
 def test_pictures_of_the_challenge_beside_ham10000(tmp_path):
     "The test part is published in the same place; its pictures are another part, not strangers."
     ham(tmp_path)
-    sorted_into(tmp_path, "ISIC2018_Task3_Test_Images/ISIC_90.jpg", "ISIC2018_Task3_Test_Images/ISIC_91.jpg")
+    sorted_into(
+        tmp_path, "ISIC2018_Task3_Test_Images/ISIC_90.jpg", "ISIC2018_Task3_Test_Images/ISIC_91.jpg"
+    )
     table = in_order(tmp_path)
     assert len(table) == 14 and "pictures of other parts: 2" in passed_over(table)[0]
-    rows = [("L90", "ISIC_90", "nv", "histo", "", "", ""), ("L91", "ISIC_91", "mel", "histo", "", "", "")]
-    pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(tmp_path / "ISIC2018_Task3_Test_GroundTruth.csv", index=False)
+    rows = [
+        ("L90", "ISIC_90", "nv", "histo", "", "", ""),
+        ("L91", "ISIC_91", "mel", "histo", "", "", ""),
+    ]
+    pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(
+        tmp_path / "ISIC2018_Task3_Test_GroundTruth.csv", index=False
+    )
     assert len(in_order(tmp_path)) == 14
     assert in_order(tmp_path, part="test").image_id.tolist() == ["ISIC_90", "ISIC_91"]
 
 
 # which names belong together
 
-@pytest.mark.parametrize("change", [
-    lambda t: t.assign(dx=t.dx.str.upper(), sex="Male"),
-    lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions)),
-    lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions).str.replace(" ", "_").str.replace("_/_", " / ")),
-    lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions) + "  (" + t.dx + ")"),
-    lambda t: t.assign(dx=t.dx.replace(dict(nv="Nevus", mel="Malignant melanoma", bkl="pigmented_benign_keratosis"))),
-    lambda t: t.assign(image_id=t.image_id + ".JPG"),
-    lambda t: t.assign(image_id="C:\\data\\" + t.image_id + ".jpg"),
-    lambda t: t.assign(image_id=t.image_id.str.lower()),
-    lambda t: t.assign(age="NA", sex="None", localization="NaN"),
-    lambda t: t.rename(columns=dict(image_id="Image ID", dx="DX"))])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.assign(dx=t.dx.str.upper(), sex="Male"),
+        lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions)),
+        lambda t: t.assign(
+            dx=t.dx.map(HAM10000.descriptions).str.replace(" ", "_").str.replace("_/_", " / ")
+        ),
+        lambda t: t.assign(dx=t.dx.map(HAM10000.descriptions) + "  (" + t.dx + ")"),
+        lambda t: t.assign(
+            dx=t.dx.replace(
+                dict(nv="Nevus", mel="Malignant melanoma", bkl="pigmented_benign_keratosis")
+            )
+        ),
+        lambda t: t.assign(image_id=t.image_id + ".JPG"),
+        lambda t: t.assign(image_id="C:\\data\\" + t.image_id + ".jpg"),
+        lambda t: t.assign(image_id=t.image_id.str.lower()),
+        lambda t: t.assign(age="NA", sex="None", localization="NaN"),
+        lambda t: t.rename(columns=dict(image_id="Image ID", dx="DX")),
+    ],
+)
 def test_spellings_of_the_published_table(tmp_path, change):
     table = in_order(ham(tmp_path, change))
     assert table.dx.tolist() == [*CLASSES] * 2 and table.path.notna().all()
@@ -127,26 +147,47 @@ def test_spellings_of_the_published_table(tmp_path, change):
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_letters_in_one_piece_or_two(tmp_path, name, form):
     other = dict(NFC="NFD", NFD="NFC")[form]
-    ham(tmp_path, lambda t: t.assign(image_id=[unicodedata.normalize(form, name.format(i)) for i in t.image_id]),
-        names="images/" + unicodedata.normalize(other, name) + ".jpg")
+    ham(
+        tmp_path,
+        lambda t: t.assign(
+            image_id=[unicodedata.normalize(form, name.format(i)) for i in t.image_id]
+        ),
+        names="images/" + unicodedata.normalize(other, name) + ".jpg",
+    )
     assert len(in_order(tmp_path)) == 14
 
 
-@pytest.mark.parametrize("how", [dict(lineterminator="\r"), dict(lineterminator="\r\n"), dict(sep=";"),
-                                 dict(sep="\t"), dict(encoding="utf-8-sig"), dict(quoting=1), dict(sep="|")])
+@pytest.mark.parametrize(
+    "how",
+    [
+        dict(lineterminator="\r"),
+        dict(lineterminator="\r\n"),
+        dict(sep=";"),
+        dict(sep="\t"),
+        dict(encoding="utf-8-sig"),
+        dict(quoting=1),
+        dict(sep="|"),
+    ],
+)
 def test_what_spreadsheets_write(tmp_path, how):
     assert in_order(ham(tmp_path, **how)).dx.tolist() == [*CLASSES] * 2
 
 
-@pytest.mark.parametrize("change", [
-    lambda text: "sep=,\n" + text,
-    lambda text: "\n" + text,
-    lambda text: "\n".join(", ".join(f'"{c}"' for c in line.split(",")) for line in text.splitlines()),
-    lambda text: text + "\x1a",
-    lambda text: text.replace(",back\n", ",back,,\n"),
-    lambda text: text + " , , , , , , \n",
-    lambda text: text.replace("male", "M"),
-    lambda text: text.replace("ISIC_3,", "\u202aISIC_3\u200e,")])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "sep=,\n" + text,
+        lambda text: "\n" + text,
+        lambda text: "\n".join(
+            ", ".join(f'"{c}"' for c in line.split(",")) for line in text.splitlines()
+        ),
+        lambda text: text + "\x1a",
+        lambda text: text.replace(",back\n", ",back,,\n"),
+        lambda text: text + " , , , , , , \n",
+        lambda text: text.replace("male", "M"),
+        lambda text: text.replace("ISIC_3,", "\u202aISIC_3\u200e,"),
+    ],
+)
 def test_what_people_leave_in_a_table(tmp_path, change):
     file = ham(tmp_path) / "HAM10000_metadata.csv"
     file.write_text(change(file.read_text()))
@@ -154,7 +195,9 @@ def test_what_people_leave_in_a_table(tmp_path, change):
     assert table.dx.tolist() == [*CLASSES] * 2 and set(table.sex) == {"male"}
 
 
-@pytest.mark.parametrize("name", ["HAM10000_metadata (1).csv", "HAM10000_metadata.csv.txt", "cleaned.csv"])
+@pytest.mark.parametrize(
+    "name", ["HAM10000_metadata (1).csv", "HAM10000_metadata.csv.txt", "cleaned.csv"]
+)
 def test_a_table_is_known_by_its_columns(tmp_path, name):
     ham(tmp_path)
     (tmp_path / "HAM10000_metadata.csv").rename(tmp_path / name)
@@ -179,8 +222,15 @@ def test_names_that_repeat_between_folders(tmp_path):
     assert all(path.endswith(f"{i}.jpg") for i, path in zip(table.image_id, table.path))
 
 
-@pytest.mark.parametrize("cell", ["images/p{}/lesion.jpg", "p{}/lesion", "/home/me/data/images/p{}/lesion.jpg",
-                                  "images\\p{}\\lesion.jpg"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "images/p{}/lesion.jpg",
+        "p{}/lesion",
+        "/home/me/data/images/p{}/lesion.jpg",
+        "images\\p{}\\lesion.jpg",
+    ],
+)
 def test_the_path_in_a_table_is_honoured(tmp_path, cell):
     sorted_into(tmp_path, *[f"images/p{i}/lesion.jpg" for i in range(4)])
     table = pd.DataFrame(dict(file=[cell.format(i) for i in range(4)], what=["owl", "crow"] * 2))
@@ -195,7 +245,9 @@ def test_folders_of_patients_are_no_classes(tmp_path):
     "Where a table names the pictures in them, and nobody has said what its columns mean."
     sorted_into(tmp_path, *[f"images/p{i}/lesion.jpg" for i in range(4)])
     cells = [f"images/p{i}/lesion.jpg" for i in range(4)]
-    pd.DataFrame(dict(file=cells, diagnosis=["owl", "crow"] * 2)).to_csv(tmp_path / "list.csv", index=False)
+    pd.DataFrame(dict(file=cells, diagnosis=["owl", "crow"] * 2)).to_csv(
+        tmp_path / "list.csv", index=False
+    )
     problem, = survey(tmp_path)[1]
     assert "--suggest" in problem.fix and "list.csv" in problem.found
     write_suggestion(tmp_path)
@@ -204,7 +256,9 @@ def test_folders_of_patients_are_no_classes(tmp_path):
 
 def test_a_table_that_says_too_little_to_tell_patients_apart(tmp_path):
     sorted_into(tmp_path, *[f"p{i}/lesion.jpg" for i in range(4)])
-    pd.DataFrame(dict(file="lesion.jpg", what=["owl", "crow"] * 2)).to_csv(tmp_path / "list.csv", index=False)
+    pd.DataFrame(dict(file="lesion.jpg", what=["owl", "crow"] * 2)).to_csv(
+        tmp_path / "list.csv", index=False
+    )
     (tmp_path / "columns.json").write_text('{"image_id": "file", "dx": "what"}')
     for problem in survey(tmp_path)[1][:2]:
         assert "folder" in problem.fix.lower() and problem.count in (1, 3)
@@ -230,7 +284,9 @@ def test_the_two_lines_solve_it(tmp_path):
     ham(tmp_path, lambda t: t.assign(dx=t.dx.replace("vasc", "healthy")))
     (tmp_path / "columns.json").write_text('{"classes": {"healthy": null}}')
     table = in_order(tmp_path)
-    assert len(table) == 12 and left_out_rows(table) == {"healthy": 2} and task_of(table) == HAM10000
+    assert (
+        len(table) == 12 and left_out_rows(table) == {"healthy": 2} and task_of(table) == HAM10000
+    )
     assert "left out: rows of class healthy, with their pictures: 2" in passed_over(table)
 
 
@@ -238,7 +294,11 @@ def test_the_two_lines_solve_it(tmp_path):
                                           (lambda i: i + "_small", "Nothing has to be deleted")])
 def test_where_both_sides_fail_nothing_is_to_be_deleted(tmp_path, shift, words):
     problem, = survey(ham(tmp_path, lambda t: t.assign(image_id=t.image_id.map(shift))))[1]
-    assert words in problem.fix and "remove" not in problem.fix.lower() and "move" not in problem.fix.lower()
+    assert (
+        words in problem.fix
+        and "remove" not in problem.fix.lower()
+        and "move" not in problem.fix.lower()
+    )
 
 
 # which layout
@@ -267,7 +327,9 @@ def test_every_folder_is_a_class_where_somebody_says_so(tmp_path):
     assert "healthy/c.jpg" in problem.file and "--layout folders" in problem.fix
     table = in_order(tmp_path, layout="Folders")
     assert task_of(table).classes == ("healthy", "mel", "nv")
-    assert passed_over(table) == ["passed over: tables, since folders tell the classes: 2, such as notes.csv"]
+    assert passed_over(table) == [
+        "passed over: tables, since folders tell the classes: 2, such as notes.csv"
+    ]
 
 
 @pytest.mark.parametrize("ones", [("True", "False"), ("1,0", "0,0"), ("1", "0"), ("1", "")])
@@ -301,9 +363,17 @@ def test_the_challenge_beside_ham10000(tmp_path):
 def test_parts_are_named(tmp_path):
     for n, part in enumerate(("Training", "Validation")):
         (tmp_path / f"ISIC2018_Task3_{part}_GroundTruth").mkdir()
-        truth = tmp_path / f"ISIC2018_Task3_{part}_GroundTruth" / f"ISIC2018_Task3_{part}_GroundTruth.csv"
+        truth = (
+            tmp_path
+            / f"ISIC2018_Task3_{part}_GroundTruth"
+            / f"ISIC2018_Task3_{part}_GroundTruth.csv"
+        )
         truth.write_text(TRUTH + f"a{n},1,0,0,0,0,0,0\nb{n},0,1,0,0,0,0,0\n")
-        sorted_into(tmp_path, f"ISIC2018_Task3_{part}_Input/a{n}.jpg", f"ISIC2018_Task3_{part}_Input/b{n}.jpg")
+        sorted_into(
+            tmp_path,
+            f"ISIC2018_Task3_{part}_Input/a{n}.jpg",
+            f"ISIC2018_Task3_{part}_Input/b{n}.jpg",
+        )
     assert "--part training" in survey(tmp_path)[1][0].fix
     table = in_order(tmp_path, part="validation")
     assert table.image_id.tolist() == ["a1", "b1"] and "part validation" in describe_reading(table)
@@ -347,14 +417,21 @@ def test_archives_unpacked_into_folders_of_their_own_names(tmp_path):
     deep = tmp_path / f"{TRAINING}GroundTruth" / f"{TRAINING}GroundTruth"
     deep.mkdir(parents=True)
     (deep / "truth.csv").write_text(TRUTH + "a,1,0,0,0,0,0,0\n")
-    sorted_into(tmp_path, f"{TRAINING}Input/{TRAINING}Input/a.jpg", "ISIC2018_Task1-2_Training_Input/z.jpg")
+    sorted_into(
+        tmp_path, f"{TRAINING}Input/{TRAINING}Input/a.jpg", "ISIC2018_Task1-2_Training_Input/z.jpg"
+    )
     table = in_order(tmp_path)
-    assert table.image_id.tolist() == ["a"] and "pictures of other parts: 1" in passed_over(table)[0]
+    assert (
+        table.image_id.tolist() == ["a"] and "pictures of other parts: 1" in passed_over(table)[0]
+    )
 
 
 @pytest.mark.parametrize("parts", [["train", "test"], ["Training", "Validation", "Testing"]])
 def test_parents_of_class_folders(tmp_path, parts):
-    sorted_into(tmp_path, *[f"{part}/{name}" for part in parts for name in ("benign/1.jpg", "malignant/2.jpg")])
+    sorted_into(
+        tmp_path,
+        *[f"{part}/{name}" for part in parts for name in ("benign/1.jpg", "malignant/2.jpg")],
+    )
     assert "the parts" in survey(tmp_path)[1][0].found
     table = in_order(tmp_path, part=parts[0])
     assert task_of(table).classes == ("benign", "malignant") and len(table) == 2
@@ -364,24 +441,71 @@ def test_parents_of_class_folders(tmp_path, parts):
 # tables from elsewhere
 
 ELSEWHERE = {
-    "isic_archive": (dict(isic_id=["a", "b", "c"], age_approx=["50", "", "60"], diagnosis_1=["Benign", "Malignant", "Benign"],
-                          diagnosis_3=["Nevus", "Melanoma, NOS", "Seborrheic keratosis"], lesion_id=["L1", "", ""],
-                          sex=["male", "female", ""], anatom_site_general=["head/neck"] * 3), ["nv", "mel", "bkl"]),
-    "isic_archive_of_ham10000": (dict(isic_id=["a", "b", "c"], diagnosis_1=["Benign", "Malignant", "Malignant"],
-                                      diagnosis_3=["Pigmented benign keratosis", "Melanoma Invasive", "Basal cell carcinoma"]),
-                                 ["bkl", "mel", "bcc"]),
-    "pad_ufes_20": (dict(patient_id=["P1", "P2", "P3"], lesion_id=["1", "2", "3"], age=["40", "50", "60"],
-                         gender=["FEMALE", "MALE", ""], region=["FACE", "ARM", "NOSE"], diagnostic=["NEV", "SEK", "ACK"],
-                         img_id=["a.png", "b.png", "c.png"]), ["nv", "bkl", "akiec"]),
-    "siim_isic": (dict(image_name=["a", "b", "c"], patient_id=["P1", "P1", "P2"], sex=["male"] * 3,
-                       age_approx=["40"] * 3, diagnosis=["unknown", "nevus", "melanoma"], target=["0", "0", "1"]),
-                  ["unknown", "nv", "mel"]),
-    "kaggle_siim": (dict(image_name=["a", "b", "c"], patient_id=["P1", "P1", "P2"], diagnosis=["unknown"] * 2 + ["melanoma"],
-                         benign_malignant=["benign", "benign", "malignant"]), ["benign", "benign", "malignant"]),
-    "ddi": (dict(DDI_file=["a.png", "b.png", "c.png"], malignant=["False", "True", "False"]),
-            ["benign", "malignant", "benign"]),
-    "isic_2017": (dict(image_id=["a", "b", "c"], melanoma=["0.0", "1.0", "0.0"], seborrheic_keratosis=["1.0", "0.0", "0.0"]),
-                  ["other", "mel", "other"])}
+    "isic_archive": (
+        dict(
+            isic_id=["a", "b", "c"],
+            age_approx=["50", "", "60"],
+            diagnosis_1=["Benign", "Malignant", "Benign"],
+            diagnosis_3=["Nevus", "Melanoma, NOS", "Seborrheic keratosis"],
+            lesion_id=["L1", "", ""],
+            sex=["male", "female", ""],
+            anatom_site_general=["head/neck"] * 3,
+        ),
+        ["nv", "mel", "bkl"],
+    ),
+    "isic_archive_of_ham10000": (
+        dict(
+            isic_id=["a", "b", "c"],
+            diagnosis_1=["Benign", "Malignant", "Malignant"],
+            diagnosis_3=["Pigmented benign keratosis", "Melanoma Invasive", "Basal cell carcinoma"],
+        ),
+        ["bkl", "mel", "bcc"],
+    ),
+    "pad_ufes_20": (
+        dict(
+            patient_id=["P1", "P2", "P3"],
+            lesion_id=["1", "2", "3"],
+            age=["40", "50", "60"],
+            gender=["FEMALE", "MALE", ""],
+            region=["FACE", "ARM", "NOSE"],
+            diagnostic=["NEV", "SEK", "ACK"],
+            img_id=["a.png", "b.png", "c.png"],
+        ),
+        ["nv", "bkl", "akiec"],
+    ),
+    "siim_isic": (
+        dict(
+            image_name=["a", "b", "c"],
+            patient_id=["P1", "P1", "P2"],
+            sex=["male"] * 3,
+            age_approx=["40"] * 3,
+            diagnosis=["unknown", "nevus", "melanoma"],
+            target=["0", "0", "1"],
+        ),
+        ["unknown", "nv", "mel"],
+    ),
+    "kaggle_siim": (
+        dict(
+            image_name=["a", "b", "c"],
+            patient_id=["P1", "P1", "P2"],
+            diagnosis=["unknown"] * 2 + ["melanoma"],
+            benign_malignant=["benign", "benign", "malignant"],
+        ),
+        ["benign", "benign", "malignant"],
+    ),
+    "ddi": (
+        dict(DDI_file=["a.png", "b.png", "c.png"], malignant=["False", "True", "False"]),
+        ["benign", "malignant", "benign"],
+    ),
+    "isic_2017": (
+        dict(
+            image_id=["a", "b", "c"],
+            melanoma=["0.0", "1.0", "0.0"],
+            seborrheic_keratosis=["1.0", "0.0", "0.0"],
+        ),
+        ["other", "mel", "other"],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
@@ -400,12 +524,16 @@ def test_a_suggestion_reads_known_tables(tmp_path, name):
 def test_unlabelled_pictures_of_another_table(tmp_path):
     columns, _ = ELSEWHERE["siim_isic"]
     sorted_into(tmp_path, *(f"train/{i}.png" for i in "abc"), "test/d.png", "clinic/e.png")
-    pd.DataFrame(columns | dict(other=["e.png", "", ""])).to_csv(tmp_path / "train.csv", index=False)
+    pd.DataFrame(columns | dict(other=["e.png", "", ""])).to_csv(
+        tmp_path / "train.csv", index=False
+    )
     (tmp_path / "test.csv").write_text("image_name,patient_id\nd,P9\n")
     write_suggestion(tmp_path)
     table = in_order(tmp_path)
     assert len(table) == 3
-    assert passed_over(table) == ["passed over: pictures that only another table or column names: 2, such as clinic/e"]
+    assert passed_over(table) == [
+        "passed over: pictures that only another table or column names: 2, such as clinic/e"
+    ]
 
 
 def test_one_picture_with_two_diagnoses_is_said(tmp_path):
@@ -416,14 +544,27 @@ def test_one_picture_with_two_diagnoses_is_said(tmp_path):
 
 
 def test_one_word_in_many_spellings(tmp_path):
-    save(tmp_path / "a.jpg"), save(tmp_path / "a.png", 200), save(tmp_path / "b.jpg"), save(tmp_path / "c.jpg", 50)
+    (
+        save(tmp_path / "a.jpg"),
+        save(tmp_path / "a.png", 200),
+        save(tmp_path / "b.jpg"),
+        save(tmp_path / "c.jpg", 50),
+    )
     words = ["N\u00e4vus", "Na\u0308vus", "1", "1.0"]
-    pd.DataFrame(dict(image_id=["a.jpg", "a.png", "b", "c"], dx=words, lesion_id=["L1", "l1", "L2", "L2"])).to_csv(
-        tmp_path / "t.csv", index=False)
+    pd.DataFrame(
+        dict(image_id=["a.jpg", "a.png", "b", "c"], dx=words, lesion_id=["L1", "l1", "L2", "L2"])
+    ).to_csv(tmp_path / "t.csv", index=False)
     (tmp_path / "columns.json").write_text('{"classes": {"1.0": "mel"}, "lesion_id": "lesion_id"}')
-    with pytest.warns(UserWarning, match="2 lesion_ids differ from another in capitals only, such as L1"):
+    with pytest.warns(
+        UserWarning, match="2 lesion_ids differ from another in capitals only, such as L1"
+    ):
         table = read_any(tmp_path)
-    assert table.dx.tolist() == ["N\u00e4vus"] * 2 + ["mel"] * 2 and table.image_id.tolist() == ["a.jpg", "a.png", "b", "c"]
+    assert table.dx.tolist() == ["N\u00e4vus"] * 2 + ["mel"] * 2 and table.image_id.tolist() == [
+        "a.jpg",
+        "a.png",
+        "b",
+        "c",
+    ]
 
 
 def test_some_lesions_unknown(tmp_path):
@@ -456,10 +597,16 @@ def test_ph2(tmp_path):
     "BMP files in folders of folders beside masks, and a table with bars."
     cases = [f"IMD{i:03}" for i in range(6)]
     for i, case in enumerate(cases):
-        for name in f"{case}_Dermoscopic_Image/{case}", f"{case}_lesion/{case}_lesion", f"{case}_roi/{case}_R1_Label3":
+        for name in (
+            f"{case}_Dermoscopic_Image/{case}",
+            f"{case}_lesion/{case}_lesion",
+            f"{case}_roi/{case}_R1_Label3",
+        ):
             save(tmp_path / "PH2 Dataset images" / case / f"{name}.bmp", 9 * i)
     lines = [f"|| {case} || || {i % 3} || 0 | T || 4 ||" for i, case in enumerate(cases)]
-    (tmp_path / "PH2_dataset.txt").write_text("\n".join(["|| Name || ||", *lines, "Legends", "0 - Common Nevus"]))
+    (tmp_path / "PH2_dataset.txt").write_text(
+        "\n".join(["|| Name || ||", *lines, "Legends", "0 - Common Nevus"])
+    )
     table = in_order(tmp_path)
     assert table.dx.tolist() == ["common nevus", "atypical nevus", "mel"] * 2
     assert task_of(table).malignant == ("mel",) and "folders of masks: 12" in passed_over(table)[0]

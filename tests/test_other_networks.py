@@ -6,11 +6,23 @@ hub = pytest.importorskip("keras_hub", reason="the extra hub isn't installed")
 pytestmark = pytest.mark.slow  # KerasHub's import alone takes longer than most tests
 
 SHAPES = {
-    "ResNet": dict(input_conv_filters=[64], input_conv_kernel_sizes=[7], stackwise_num_strides=[1, 2],
-                   stackwise_num_filters=[64, 64], stackwise_num_blocks=[1, 1],
-                   block_type="basic_block", image_shape=(64, 64, 3)),
-    "DINOV2": dict(image_shape=(56, 56, 3), patch_size=14, num_layers=2, num_heads=2,
-                   hidden_dim=32, intermediate_dim=64),
+    "ResNet": dict(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_strides=[1, 2],
+        stackwise_num_filters=[64, 64],
+        stackwise_num_blocks=[1, 1],
+        block_type="basic_block",
+        image_shape=(64, 64, 3),
+    ),
+    "DINOV2": dict(
+        image_shape=(56, 56, 3),
+        patch_size=14,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=32,
+        intermediate_dim=64,
+    ),
 }
 
 

@@ -1,7 +1,15 @@
 "What a reader of the site gets: all that was written, and nothing to stumble over."
-import ast, atexit, contextlib, functools, io, json, re, sys
+import ast
+import atexit
+import contextlib
+import functools
+import io
+import json
+import re
+import sys
 from pathlib import Path
-import pytest, yaml
+import pytest
+import yaml
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
 NOTEBOOKS = sorted(NBS.glob("*.ipynb"))
@@ -40,16 +48,24 @@ def page_of():
         return nb.cells
 
     backend = matplotlib.get_backend()
-    with matplotlib.rc_context(): yield page
+    with matplotlib.rc_context():
+        yield page
     matplotlib.use(backend)
 
-def written(path): return json.loads(path.read_text())["cells"]
-def source(cell): return "".join(cell["source"])
-def has(cell, option): return re.search(rf"^#\| *({option})\b", source(cell), re.M)
-def exported(cell): return has(cell, "exports?")
-def of_kind(cells, kind): return [(k, c) for k, c in enumerate(cells) if c["cell_type"] == kind]
-def visible(cells): return [(k, c) for k, c in of_kind(cells, "code") if not has(c, "hide")]
-def data(output): return {kind: "".join(v) for kind, v in output.get("data", {}).items()}
+def written(path):
+    return json.loads(path.read_text())["cells"]
+def source(cell):
+    return "".join(cell["source"])
+def has(cell, option):
+    return re.search(rf"^#\| *({option})\b", source(cell), re.M)
+def exported(cell):
+    return has(cell, "exports?")
+def of_kind(cells, kind):
+    return [(k, c) for k, c in enumerate(cells) if c["cell_type"] == kind]
+def visible(cells):
+    return [(k, c) for k, c in of_kind(cells, "code") if not has(c, "hide")]
+def data(output):
+    return {kind: "".join(v) for kind, v in output.get("data", {}).items()}
 
 # What the page leaves out
 
@@ -57,7 +73,8 @@ def words(text):
     "Words in their order, without where links lead: the filter makes links of names."
     return " ".join(re.findall(r"\w+", re.sub(r"\]\([^)]*\)", "]", text)))
 
-def paragraphs(cell): return [p for p in re.split(r"\n\s*\n", source(cell)) if words(p)]
+def paragraphs(cell):
+    return [p for p in re.split(r"\n\s*\n", source(cell)) if words(p)]
 
 def lost_prose(cells, page):
     "Paragraphs that are not on the page; those of the first cell belong into its front matter."
@@ -107,8 +124,10 @@ def bad_options(cells):
     bad = []
     for k, cell in of_kind(cells, "code"):
         options = "\n".join(re.findall(r"^#\| *([\w-]+ *:.*)", source(cell), re.M))
-        try: yaml.safe_load(options)
-        except yaml.YAMLError: bad.append(f"cell {k}: options are no YAML")
+        try:
+            yaml.safe_load(options)
+        except yaml.YAMLError:
+            bad.append(f"cell {k}: options are no YAML")
     return bad
 
 def mixed_imports(cells):
@@ -157,7 +176,8 @@ def test_recipes_are_shown_with_their_source(path, page_of):
 
 @each_notebook
 @pytest.mark.parametrize("check", [bad_options, mixed_imports, missing_alt, bad_outputs])
-def test_nothing_to_stumble_over(path, check): assert check(written(path)) == []
+def test_nothing_to_stumble_over(path, check):
+    assert check(written(path)) == []
 
 def code(source, **output):
     "A code cell; with an output, if something of one is given."

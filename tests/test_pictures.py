@@ -121,7 +121,9 @@ def test_sixteen_bits_in_either_order(tmp_path, order):
 
 
 DEEP = """
-import resource, sys, numpy as np
+import resource
+import sys
+import numpy as np
 from skin_nb.pictures import read_pixels
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert read_pixels(sys.argv[1], 64).max() == 233

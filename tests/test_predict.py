@@ -1,9 +1,6 @@
 "A saved model asked about pictures: the same answers as in evaluation, and what goes with them."
 import json
-import os
-import shutil
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -204,7 +201,9 @@ def without_certainty(contents, seals=("seal", "graph")):
     return contents | {"skin_nb.json": json.dumps(info)}
 
 
-def test_an_older_model_says_that_it_is_not_calibrated(classifier, model, answers, test_part, tmp_path):
+def test_an_older_model_says_that_it_is_not_calibrated(
+    classifier, model, answers, test_part, tmp_path
+):
     from skin_nb.classifier import Classifier, describe_answers
     old = Classifier.load(rewritten(model, tmp_path / "old.keras", without_certainty))
     plain = old.predict(list(test_part.path[:4]))
@@ -256,8 +255,10 @@ def test_metadata_of_patients_whose_pictures_have_one_name(tmp_path):
     from skin_nb.classifier import match_metadata, read_metadata
     cells = [f"images/p{i}/lesion.jpg" for i in range(3)]
     pd.DataFrame(dict(file=cells, age=[30, 40, 50])).to_csv(tmp_path / "people.csv", index=False)
-    found = match_metadata(["/elsewhere/p2/lesion.jpg", "/elsewhere/p0/lesion.jpg", "/elsewhere/p7/lesion.jpg"],
-                           read_metadata(tmp_path / "people.csv"))
+    found = match_metadata(
+        ["/elsewhere/p2/lesion.jpg", "/elsewhere/p0/lesion.jpg", "/elsewhere/p7/lesion.jpg"],
+        read_metadata(tmp_path / "people.csv"),
+    )
     assert found.age.tolist()[:2] == [50, 30] and np.isnan(found.age[2])
 
 
@@ -302,7 +303,10 @@ def test_tables_of_pandas_go_by_their_names_too():
 
 def test_answers_go_into_a_file_that_says_csv(model, photos, tmp_path, capsys):
     for name in ("answers.xlsx", "answers.JSON"):
-        assert predict_command(["--model", str(model), str(photos), "--out", str(tmp_path / name)]) == 2
+        assert (
+            predict_command(["--model", str(model), str(photos), "--out", str(tmp_path / name)])
+            == 2
+        )
         assert "ends in .csv" in capsys.readouterr().err
 
 

@@ -247,7 +247,9 @@ def three(tmp_path, fake):
     notebook(folder / "32_third.ipynb", "1")
 
     def three(only="", jobs=2, **options):
-        outcomes = run_notebooks(find_notebooks(folder, only), tmp_path / "run", {}, jobs, **options)
+        outcomes = run_notebooks(
+            find_notebooks(folder, only), tmp_path / "run", {}, jobs, **options
+        )
         three.said = {o.notebook: o.error or o.again for o in outcomes}
         return {o.notebook: o.state for o in outcomes}
     three.folder, three.run = folder, tmp_path / "run"
@@ -434,7 +436,9 @@ def test_a_cluster_that_nobody_reaches_leaves_no_folder(tmp_path, monkeypatch, c
         raise DataError(Problem("--dask", None, address, "a scheduler", "Start one."))
         yield
     monkeypatch.setattr("skin_nb.commands.connected", nobody)
-    assert run_command(["--only", "30", "--out", str(tmp_path / "run"), "--dask", "tcp://none:1"]) == 2
+    assert (
+        run_command(["--only", "30", "--out", str(tmp_path / "run"), "--dask", "tcp://none:1"]) == 2
+    )
     assert "Start one" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 

@@ -11,7 +11,13 @@ from skin_nb.preparation import FOLDS, PARTS, deal_folds, fold_report, split_by_
 from skin_nb.readers import describe_reading, passed_over, read_any, survey
 from skin_nb.sample import atypical_patients, siim_sample_folder
 from skin_nb.siim import (
-    missing_pictures, read_duplicates, read_siim_isic, read_siim_rows, read_tfrecords, write_tfrecords)
+    missing_pictures,
+    read_duplicates,
+    read_siim_isic,
+    read_siim_rows,
+    read_tfrecords,
+    write_tfrecords,
+)
 
 
 def quietly(read, *arguments):
@@ -39,7 +45,10 @@ def assert_no_patient_crosses(table):
     for fold in range(FOLDS):
         parts = split_by_lesion(table, fold)
         assert parts.groupby("patient_id").split.nunique().max() == 1
-        assert set(parts.split) == set(PARTS) and set(parts.dx[parts.split == "valid"]) == {"mel", "other"}
+        assert set(parts.split) == set(PARTS) and set(parts.dx[parts.split == "valid"]) == {
+            "mel",
+            "other",
+        }
         tested += parts.split == "test"
     assert (tested == 1).all()
 
@@ -50,7 +59,11 @@ def test_no_patient_of_the_sample_crosses(sample):
 
 def test_no_patient_of_the_published_table_crosses(published):
     table = quietly(read_siim_rows, published)
-    assert len(table) == 33126 and (table.dx == "mel").sum() == 584 and table.patient_id.nunique() == 2056
+    assert (
+        len(table) == 33126
+        and (table.dx == "mel").sum() == 584
+        and table.patient_id.nunique() == 2056
+    )
     assert_no_patient_crosses(table)
     held = fold_report(table, deal_folds(table))
     assert held.mel.max() - held.mel.min() <= 1 and held.patients.max() - held.patients.min() <= 2
@@ -71,9 +84,13 @@ def test_atypical_patients_have_no_melanoma_and_carriers_have_other_moles(sample
 
 def test_missing_pictures_are_named_everywhere(tmp_path):
     siim(tmp_path, pictures=7)
-    with pytest.warns(UserWarning, match="pictures not there: 5, 1 of them melanomas, such as ISIC_007"):
+    with pytest.warns(
+        UserWarning, match="pictures not there: 5, 1 of them melanomas, such as ISIC_007"
+    ):
         table = read_any(tmp_path)
-    assert len(table) == 7 and missing_pictures(table).names == tuple(f"ISIC_{i:03}" for i in range(7, 12))
+    assert len(table) == 7 and missing_pictures(table).names == tuple(
+        f"ISIC_{i:03}" for i in range(7, 12)
+    )
     assert missing_pictures(table.copy()) == missing_pictures(table)
     assert passed_over(table) == [str(missing_pictures(table))]
     readable, problems = quietly(survey, tmp_path)
@@ -84,12 +101,19 @@ def test_pictures_of_the_test_part_are_passed_over(tmp_path):
     siim(tmp_path, more=["ISIC_100.jpg"])
     (tmp_path / "test.csv").write_text("image_name,patient_id\nISIC_100,IP_9\n")
     table = read_any(tmp_path)
-    assert len(table) == 12 and passed_over(table) == ["passed over: pictures of other parts: 1, such as images/ISIC_100"]
+    assert len(table) == 12 and passed_over(table) == [
+        "passed over: pictures of other parts: 1, such as images/ISIC_100"
+    ]
 
 
 def test_names_of_files_and_lesions_of_the_later_table(tmp_path):
-    siim(tmp_path, lambda t: t.assign(image_name=t.image_name + ".dcm", lesion_id=[f"IL_{i // 2}" for i in range(12)]),
-         pairs=pair("ISIC_000", "ISIC_008"))
+    siim(
+        tmp_path,
+        lambda t: t.assign(
+            image_name=t.image_name + ".dcm", lesion_id=[f"IL_{i // 2}" for i in range(12)]
+        ),
+        pairs=pair("ISIC_000", "ISIC_008"),
+    )
     table = read_any(tmp_path)
     lesion = table.set_index("image_id").lesion_id
     assert lesion.nunique() == 5 and lesion["ISIC_000"] == lesion["ISIC_009"] == "IL_0"
@@ -152,13 +176,17 @@ def test_records_without_an_answer_are_left_out(tmp_path, cache):
     rewritten(number("target", -1), every=False)(files)
     with pytest.warns(UserWarning, match="records left out, without an answer: 1"):
         table = read_tfrecords(tmp_path / "records")
-    assert len(table) == 11 and passed_over(table) == ["left out: rows of class -1 (no answer), with their pictures: 1"]
+    assert len(table) == 11 and passed_over(table) == [
+        "left out: rows of class -1 (no answer), with their pictures: 1"
+    ]
     assert tf.io.decode_jpeg(Path(table.path[0]).read_bytes()).shape == (32, 32, 3)
 
 
 def in_words(feature):
     "A record as other writers have it: texts for words and patients, a gap in an age."
-    feature["patient_id"].bytes_list.value[:] = b"IP_%07d" % feature["patient_id"].int64_list.value[0],
+    feature["patient_id"].bytes_list.value[:] = (
+        b"IP_%07d" % feature["patient_id"].int64_list.value[0],
+    )
     feature["sex"].bytes_list.value[:] = [b"male"]
     feature["anatom_site_general_challenge"].bytes_list.value[:] = [b"torso"]
     feature["age_approx"].float_list.value[:] = [float("nan")]
@@ -207,7 +235,10 @@ def test_kaggles_own_folder_is_read_as_pictures(tmp_path, cache):
     table = read_any(tmp_path)
     assert len(table) == 12 and describe_reading(table) == "layout siim_isic, table train.csv"
     told = " ".join(passed_over(table))
-    assert "parts: 12, such as 512x512-test/" in told and "DICOM files, beside those that are read: 12" in told
+    assert (
+        "parts: 12, such as 512x512-test/" in told
+        and "DICOM files, beside those that are read: 12" in told
+    )
     assert "TFRecords, beside the pictures that they hold: 3" in told
     assert len(read_any(tmp_path, "tfrecords")) == 12
 

@@ -1,4 +1,5 @@
-"What a reader of the site gets beside the pages: a way through them, words that are found, nothing from elsewhere."
+"""What a reader of the site gets beside the pages: a way through them, words that are found,
+nothing from elsewhere."""
 import json
 import re
 from configparser import ConfigParser
@@ -123,7 +124,9 @@ def test_a_page_asks_no_other_server(path):
 
 
 def test_small_files_ask_no_other_server():
-    text = "".join((NBS / name).read_text() for name in ("sortable.html", "site.scss", "favicon.svg"))
+    text = "".join(
+        (NBS / name).read_text() for name in ("sortable.html", "site.scss", "favicon.svg")
+    )
     assert OTHER_SERVER.findall(text) == []
 
 
@@ -270,7 +273,9 @@ EXPERIMENTS = [p for p in NOTEBOOKS if p.stem[:2].isdigit() and 30 <= int(p.stem
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
 def test_results_go_into_the_project(path):
     "Papermill leaves the working directory as it is: a folder of its own would lie elsewhere."
-    tagged = [source(c) for c in cells(path, "code") if "parameters" in c["metadata"].get("tags", [])]
+    tagged = [
+        source(c) for c in cells(path, "code") if "parameters" in c["metadata"].get("tags", [])
+    ]
     assert re.search(r'^out = ""', tagged[0], re.M)
     code = "\n".join(source(c) for c in cells(path, "code"))
     assert f'out = out or notebook_folder("{path.stem}")' in code
@@ -293,7 +298,8 @@ def test_figures_have_one_format(path):
 
 @each_notebook
 def test_tables_are_stored_as_jupyter_prints_them(path):
-    "A kernel shows twenty columns, other programs as many as fit: run it with Run All, or tests/run_all.py --write."
+    """A kernel shows twenty columns, other programs as many as fit: run it with Run All, or
+    tests/run_all.py --write."""
     stored = run_all.answers(nbformat.read(path, as_version=4))
     tables = [content for _, form, content in stored if form == "text/plain" and "\n" in content]
     assert [table for table in tables if re.search(r" \.\.\. .*\n", table) and is_cut(table)] == []
@@ -315,8 +321,14 @@ SLEEP = "for _ in tracked(range(5), 'steps', 5): time.sleep(.6)"
 def test_bars_are_taken_away(tmp_path):
     "In a kernel, whatever stands beside them; alone they leave nothing."
     path = tmp_path / "bars.ipynb"
-    nbformat.write(notebook_of("import time\nfrom skin_nb.terminal import tracked", f"{SLEEP}\n'done'",
-                               f"print('before')\n{SLEEP}"), path)
+    nbformat.write(
+        notebook_of(
+            "import time\nfrom skin_nb.terminal import tracked",
+            f"{SLEEP}\n'done'",
+            f"print('before')\n{SLEEP}",
+        ),
+        path,
+    )
     cells = run_all.run_in_kernel(path, dict(TQDM_DISABLE="")).cells
     assert [output.data["text/plain"] for output in cells[1].outputs] == ["'done'"]
     assert [output.text for output in cells[2].outputs] == ["before\n"]
@@ -328,17 +340,31 @@ def answering(text, name="stdout"):
     return nb
 
 
-@pytest.mark.parametrize("text, name, exact, fault", [
-    ("took 12 s\n", "stdout", False, None), ("took 12 s\n", "stdout", True, "another"),
-    ("took 11 hours\n", "stdout", False, "another"), ("took 11 s\n", "stderr", False, "red"),
-    ("50%|█████ |\n", "stdout", False, "bar"), ("in /tmp/tmpab3d_f9g\n", "stdout", False, "folder")])
+@pytest.mark.parametrize(
+    "text, name, exact, fault",
+    [
+        ("took 12 s\n", "stdout", False, None),
+        ("took 12 s\n", "stdout", True, "another"),
+        ("took 11 hours\n", "stdout", False, "another"),
+        ("took 11 s\n", "stderr", False, "red"),
+        ("50%|█████ |\n", "stdout", False, "bar"),
+        ("in /tmp/tmpab3d_f9g\n", "stdout", False, "folder"),
+    ],
+)
 def test_changes_are_found(text, name, exact, fault):
     found = list(run_all.changes(answering("took 11 s\n"), answering(text, name), exact))
     assert bool(found) == bool(fault) and (not fault or fault in found[0])
 
 
-RUN_ALL = ("00b_terminal", "21c_training", "24a_experiments", "28_predict", "28a_model_card", "29_report",
-           "30a_sample_net")  # what trains, draws and reports; python tests/run_all.py runs the others
+RUN_ALL = (
+    "00b_terminal",
+    "21c_training",
+    "24a_experiments",
+    "28_predict",
+    "28a_model_card",
+    "29_report",
+    "30a_sample_net",
+)  # what trains, draws and reports; python tests/run_all.py runs the others
 
 
 @pytest.mark.slow

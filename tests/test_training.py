@@ -1,7 +1,12 @@
-"Training contracts that need processes of their own: resume after a kill, cached = uncached, TensorFlow = JAX."
-import os, subprocess, sys
+"""Training contracts that need processes of their own: resume after a kill, cached = uncached,
+TensorFlow = JAX."""
+import os
+import subprocess
+import sys
 from pathlib import Path
-import numpy as np, pandas as pd, pytest
+import numpy as np
+import pandas as pd
+import pytest
 from apart import run_program
 
 HERE = Path(__file__).parent
@@ -11,34 +16,54 @@ def train(processes):
     "`train(kind, out, backend)` trains in a process of its own: its exit code, and what it said."
     def train(kind, out, backend, die_in_epoch=-1):
         Path(out).mkdir(parents=True, exist_ok=True)
-        return run_program(processes, out / "log.txt", backend, HERE / "train_script.py", kind, out, die_in_epoch)
+        return run_program(
+            processes, out / "log.txt", backend, HERE / "train_script.py", kind, out, die_in_epoch
+        )
     return train
 
-def result(out): return dict(np.load(Path(out) / "result.npz"))
+def result(out):
+    return dict(np.load(Path(out) / "result.npz"))
 
-@pytest.mark.parametrize("backend, kind", [("tensorflow", "options"), pytest.param("jax", "scratch", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "backend, kind",
+    [("tensorflow", "options"), pytest.param("jax", "scratch", marks=pytest.mark.slow)],
+)
 def test_killed_run_ends_with_the_same_bits(train, tmp_path, backend, kind):
     assert train(kind, tmp_path / "whole", backend).returncode == 0
     killed = train(kind, tmp_path / "killed", backend, die_in_epoch=2)
     assert killed.returncode == -9, killed.said
-    assert (tmp_path / "killed" / "stage1.ckpt.npz").exists() and not (tmp_path / "killed" / "result.npz").exists()
+    assert (tmp_path / "killed" / "stage1.ckpt.npz").exists()
+    assert not (tmp_path / "killed" / "result.npz").exists()
     again = train(kind, tmp_path / "killed", backend)
     assert again.returncode == 0, again.said
     a, b = result(tmp_path / "whole"), result(tmp_path / "killed")
-    for k in a: np.testing.assert_array_equal(a[k], b[k], err_msg=k)
-    drop = lambda d: pd.read_csv(tmp_path / d / "history.csv").drop(columns="seconds")
-    pd.testing.assert_frame_equal(drop("whole"), drop("killed"))  # nothing of the history is lost
+    for k in a:
+        np.testing.assert_array_equal(a[k], b[k], err_msg=k)
+    whole, killed = (pd.read_csv(tmp_path / d / "history.csv") for d in ("whole", "killed"))
+    # nothing of the history is lost
+    pd.testing.assert_frame_equal(whole.drop(columns="seconds"), killed.drop(columns="seconds"))
 
-@pytest.mark.parametrize("backend, net", [("tensorflow", "small_"), ("jax", "small_"), *[pytest.param(b, "", marks=pytest.mark.slow) for b in ("tensorflow", "jax")]])
+@pytest.mark.parametrize(
+    "backend, net",
+    [
+        ("tensorflow", "small_"),
+        ("jax", "small_"),
+        *[pytest.param(b, "", marks=pytest.mark.slow) for b in ("tensorflow", "jax")],
+    ],
+)
 def test_cached_equals_uncached(train, tmp_path, backend, net):
-    "Two stages, metadata branch, dropout in the head; float32 cache, one view. MobileNetV2 takes most of a minute to compile: a small network stands for it."
+    """Two stages, metadata branch, dropout in the head; float32 cache, one view. MobileNetV2 takes
+    most of a minute to compile: a small network stands for it."""
     done = train(f"{net}cached+{net}uncached", tmp_path, backend)
     assert done.returncode == 0, done.said
     cached, uncached = tmp_path / f"{net}cached", tmp_path / f"{net}uncached"
     a, b = (pd.read_csv(k / "history.csv") for k in (cached, uncached))
-    # measured spread of the losses: at most 5e-7 on both back ends; 1e-5 leaves room for other kernels
+    # measured spread of the losses: at most 5e-7 on both back ends; 1e-5 leaves room for other
+    # kernels
     np.testing.assert_allclose(a[["loss", "val_loss"]], b[["loss", "val_loss"]], atol=1e-5)
-    np.testing.assert_allclose(result(cached)["probabilities"], result(uncached)["probabilities"], atol=1e-4)
+    np.testing.assert_allclose(
+        result(cached)["probabilities"], result(uncached)["probabilities"], atol=1e-4
+    )
 
 def test_damaged_checkpoint_starts_anew(train, tmp_path):
     (tmp_path / "stage1.ckpt.npz").write_bytes(b"half a file")
@@ -69,16 +94,27 @@ def test_a_checkpoint_belongs_to_its_pictures_and_labels(tmp_path):
 
 @pytest.mark.slow
 def test_prefix_notebook_on_jax():
-    "Cut, key, cache and equality: the notebook that states them holds on the other back end as well."
+    """Cut, key, cache and equality: the notebook that states them holds on the other back end as
+    well."""
     env = dict(os.environ, KERAS_BACKEND="jax", TQDM_DISABLE="1")
-    done = subprocess.run([str(Path(sys.executable).parent / "nbdev_test"), "--path", "21a_prefix_cache.ipynb"], cwd=HERE.parent / "nbs", env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "nbdev_test"), "--path", "21a_prefix_cache.ipynb"],
+        cwd=HERE.parent / "nbs",
+        env=env,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
-real = pytest.mark.skipif(not (os.environ.get("SKIN_NB_DATA") and os.environ.get("SKIN_NB_WEIGHTS")), reason="SKIN_NB_DATA and SKIN_NB_WEIGHTS name no real data and weights")
+real = pytest.mark.skipif(
+    not (os.environ.get("SKIN_NB_DATA") and os.environ.get("SKIN_NB_WEIGHTS")),
+    reason="SKIN_NB_DATA and SKIN_NB_WEIGHTS name no real data and weights",
+)
 
 @real
 def test_real_pictures_and_weights(processes, tmp_path):
-    "600 real pictures, lesion-clean: frozen MobileNetV2 with its weights is well above an answer that ignores the picture."
+    """600 real pictures, lesion-clean: frozen MobileNetV2 with its weights is well above an answer
+    that ignores the picture."""
     script = tmp_path / "program.py"
     script.write_text(f"""
 import os

@@ -1,4 +1,5 @@
-"What a search promises: it can be killed and shared, it repeats itself, and no test row takes part."
+"""What a search promises: it can be killed and shared, it repeats itself, and no test row takes
+part."""
 import subprocess
 import sys
 import threading
@@ -142,7 +143,9 @@ def test_no_test_row_takes_part():
 
 
 WORKER = """
-import os, signal, sys
+import os
+import signal
+import sys
 from skin_nb.tuning import run_study
 from test_tuning import BASE, SPACE, pretended
 calls = []

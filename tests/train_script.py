@@ -22,14 +22,34 @@ SCRATCH = Recipe("scratch", "CustomCNN", 32,
                  (Stage(4, 1e-3, unfreeze="all", patience=3), Stage(2, 1e-4, unfreeze="conv_1")),
                  head=Head(pool="flatten", dense=(16,), dropout=.3), rows=Rows(batch=16),
                  augment=(("flip", "horizontal"),), scratch=True)
-OPTIONS = replace(SCRATCH, stages=(replace(SCRATCH.stages[0], plateau=1), replace(SCRATCH.stages[1], cosine=True)),
-                  strategy=Strategy("repeat", Loss(label_smoothing=.1)), optimizer=Optimizer(ema=.9))
-FROZEN = Recipe("frozen", "MobileNetV2", 32, (Stage(2, 1e-3), Stage(2, 1e-4, unfreeze="block_14_add")),
-                head=Head(dropout=.3, metadata=4), cache=Cache(dtype="float32"), rows=Rows(batch=16))
+OPTIONS = replace(
+    SCRATCH,
+    stages=(replace(SCRATCH.stages[0], plateau=1), replace(SCRATCH.stages[1], cosine=True)),
+    strategy=Strategy("repeat", Loss(label_smoothing=.1)),
+    optimizer=Optimizer(ema=.9),
+)
+FROZEN = Recipe(
+    "frozen",
+    "MobileNetV2",
+    32,
+    (Stage(2, 1e-3), Stage(2, 1e-4, unfreeze="block_14_add")),
+    head=Head(dropout=.3, metadata=4),
+    cache=Cache(dtype="float32"),
+    rows=Rows(batch=16),
+)
 HALF = replace(FROZEN, cache=Cache(dtype="float16"), views=Views(2))
-SMALL = replace(FROZEN, backbone="SampleNet", stages=(Stage(2, 1e-3), Stage(2, 1e-4, unfreeze="relu_6")))
-RECIPES = dict(scratch=SCRATCH, options=OPTIONS, cached=FROZEN, uncached=FROZEN, half=HALF, small_cached=SMALL,
-               small_uncached=SMALL)
+SMALL = replace(
+    FROZEN, backbone="SampleNet", stages=(Stage(2, 1e-3), Stage(2, 1e-4, unfreeze="relu_6"))
+)
+RECIPES = dict(
+    scratch=SCRATCH,
+    options=OPTIONS,
+    cached=FROZEN,
+    uncached=FROZEN,
+    half=HALF,
+    small_cached=SMALL,
+    small_uncached=SMALL,
+)
 
 
 def toy(n=84, size=32, seed=0):
@@ -40,8 +60,16 @@ def toy(n=84, size=32, seed=0):
     for image, c in zip(images, y):
         image[4 * c:4 * c + 4, :16] += 100
     split = np.resize(["train"] * 5 + ["valid", "test"], n)
-    table = pd.DataFrame(dict(image_id=[f"toy_{i}" for i in range(n)], dx=np.array(HAM10000.classes)[y],
-                              age=50. + y, sex="male", localization="back", split=split))
+    table = pd.DataFrame(
+        dict(
+            image_id=[f"toy_{i}" for i in range(n)],
+            dx=np.array(HAM10000.classes)[y],
+            age=50. + y,
+            sex="male",
+            localization="back",
+            split=split,
+        )
+    )
     table = table.sample(frac=1, random_state=1).reset_index(drop=True)
     return with_task(table, HAM10000), images
 
