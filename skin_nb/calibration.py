@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SHARES', 'TABLES', 'lesion_pieces', 'carve_calibration', 'fit_with_calibration', 'temperature_table', 'stack',
            'describe_temperature', 'set_table', 'plot_coverage', 'describe_coverage', 'risk_coverage',
-           'selective_table', 'plot_risk', 'describe_selective', 'plain_rows', 'write_tables']
+           'selective_table', 'plot_risk', 'describe_selective', 'plain_rows', 'write_calibration']
 
 # %% ../nbs/52_calibration.ipynb #d0bd9e2b
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from .balancing import Strategy
 from .certainty import at_truth, log_loss, scale_predictions
-from .core import axes, replacing, write_json
+from .core import axes, write_json, write_tables
 from skin_nb.evaluation import (
     bootstrap_scores, evaluate, interval_ends, interval_of, interval_text, melanoma_class,
     split_arrays)
@@ -319,17 +319,12 @@ def plain_rows(
     "The rows of a table for JSON, which knows no NaN."
     return t.astype(object).where(t.notna(), None).to_dict("records")
 
-def write_tables(
+def write_calibration(
     tables: dict,  # name in TABLES -> table
     out: str | Path,  # folder
 ) -> list:  # files written
     "Write the tables as CSV, and all of them as metrics.json."
-    written = []
-    for name, t in tables.items():
-        written.append(Path(out) / f"{name}.csv")
-        with replacing(written[-1]) as tmp:
-            t.round(4).to_csv(tmp, index=False)
-    written.append(Path(out) / "metrics.json")
+    metrics = Path(out) / "metrics.json"
     plain = {name: plain_rows(t) for name, t in tables.items()}
-    write_json(written[-1], dict(calibration=plain))
-    return written
+    write_json(metrics, dict(calibration=plain))
+    return [*write_tables(tables, out), metrics]

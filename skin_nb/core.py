@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SAMPLE_NOTE', 'HALF_WRITTEN', 'ARRAY_FILES', 'PROFILES', 'PROFILE_NUMBERS', 'BACKENDS', 'printable', 'Problem',
            'DataError', 'first_line', 'require_range', 'page_text', 'replacing', 'remove_half_written',
-           'remove_checkpoints', 'write_json', 'read_json', 'require_file', 'require_space', 'content_key',
-           'file_stamp', 'weights_home', 'cache_home', 'project_folder', 'weights_names', 'weights_file',
+           'remove_checkpoints', 'write_json', 'read_json', 'write_tables', 'require_file', 'require_space',
+           'content_key', 'file_stamp', 'weights_home', 'cache_home', 'project_folder', 'weights_names', 'weights_file',
            'read_weights_name', 'Profile', 'get_profile', 'describe_profile', 'wanted_backend', 'require_backend',
            'set_seed', 'axes', 'anonymous_mb', 'MemoryPeak']
 
@@ -173,6 +173,20 @@ def read_json(
     except (ValueError, RecursionError) as error:
         raise DataError(Problem(str(path), None, f"broken JSON ({error})", "a JSON file",
                                 "Delete the file and run again.")) from None
+
+# %% ../nbs/00_core.ipynb #cc7fc264
+def write_tables(
+    tables: dict,  # name -> DataFrame
+    out: str | Path,  # folder
+) -> list:  # of Path, the files written
+    "Write tables as CSV files, each whole or not at all."
+    written = []
+    for name, table in tables.items():
+        file = Path(out) / f"{name}.csv"
+        with replacing(file) as tmp:
+            table.to_csv(tmp, index=False, float_format="%.6g")
+        written.append(file)
+    return written
 
 # %% ../nbs/00_core.ipynb #9789e202
 _FORBIDDEN = "a file that may not be read"

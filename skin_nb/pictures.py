@@ -106,11 +106,15 @@ def _as_pillow_does(part):
     return part.convert("RGB")
 
 # %% ../nbs/02a_pictures.ipynb #722c10c7
+_TWELVE_BITS = 4095
+
 def _deep_grey_conversion(im):
-    if im.mode == "I":
-        least, most = im.getextrema()
-        if least < 0 or most > 65535:
-            raise _OtherPixels("pixels of 32 bits")
+    pixels = np.asarray(im)  # Pillow's own extrema don't know every order of bytes
+    least, most = int(pixels.min()), int(pixels.max())
+    if least < 0 or most > 65535:
+        raise _OtherPixels("pixels of 32 bits")
+    if most <= _TWELVE_BITS:
+        raise _OtherPixels(f"16-bit pixels, none above {most:,}: 8 or 12 bits in a wider file")
     _announce("16-bit")
     return _from_deep_grey
 

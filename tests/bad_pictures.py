@@ -76,6 +76,12 @@ def deep_tiff(folder):
     return partial(open_image, folder / "deep.tif")
 
 
+def shallow_png(folder):
+    "The values of a 12-bit camera, as they are, in a file of 16 bits."
+    Image.fromarray(np.full((40, 40), 4000, "uint16")).save(folder / "deep.png")
+    return partial(open_image, folder / "deep.png")
+
+
 def float_map(folder):
     (folder / "a.pfm").write_bytes(b"Pf\n40 40\n-1.0\n" + bytes(6400))
     return partial(open_image, folder / "a.pfm")
@@ -234,6 +240,7 @@ PICTURES = [
     Bad("bad-picture-float-tiff", float_tiff, ("floating-point pixels", "Scale it to 8 bits")),
     Bad("bad-picture-float-map", float_map, ("a.pfm", "floating-point pixels")),
     Bad("bad-picture-32-bit", deep_tiff, ("pixels of 32 bits", "Scale it to 8 bits")),
+    Bad("bad-picture-12-of-16-bits", shallow_png, ("none above 4,000", "Scale it to 8 bits")),
     Bad("bad-picture-pipe", pipe, ("pipe.jpg", "a pipe, a socket or a device")),
     Bad("bad-picture-link-to-nothing", link_to_nothing, ("gone.jpg", "a link to nothing")),
     Bad("bad-picture-link-to-itself", link_to_itself, ("loop.jpg", "symbolic links")),

@@ -9,7 +9,7 @@ from skin_nb.beside import (
     describe_subgroups, patient_groups, plot_subgroups, subgroup_table)
 from skin_nb.calibration import (
     carve_calibration, describe_coverage, describe_selective, risk_coverage, selective_table,
-    set_table, temperature_table, write_tables)
+    set_table, temperature_table, write_calibration)
 from skin_nb.certainty import (
     conformal_sets, conformal_threshold, fit_temperature, predict_sets, scale_predictions,
     scale_probabilities)
@@ -240,7 +240,7 @@ def test_calibration_part_shares_no_group(group):
 
 def test_tables_are_written(tmp_path):
     t = pd.DataFrame(dict(a=[1., np.nan], b=["x", "y"]))
-    written = write_tables({"coverage": t}, tmp_path)
+    written = write_calibration({"coverage": t}, tmp_path)
     assert [f.name for f in written] == ["coverage.csv", "metrics.json"]
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["calibration"]["coverage"][1]["a"] is None

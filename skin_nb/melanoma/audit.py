@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PUBLISHED_COUNTS', 'IMAGE_CLASSES', 'COLOURS_OF_MODELS', 'audit_rows', 'audit_counts', 'audit_checks',
            'melanoma_shares', 'image_classes', 'owners_by_images', 'fact_sets', 'file_sets', 'audit_models',
-           'answers_left_out', 'auc_by_fold', 'compare_arms', 'auc_table', 'measure_alone', 'write_audit_tables',
-           'describe_alone', 'plot_alone', 'plot_shares', 'describe_owners']
+           'answers_left_out', 'auc_by_fold', 'compare_arms', 'auc_table', 'measure_alone', 'describe_alone',
+           'plot_alone', 'plot_shares', 'describe_owners']
 
 # %% ../../nbs/40_siim_isic.ipynb #8d99f649
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
-from ..core import DataError, Problem, axes, replacing
+from ..core import DataError, Problem, axes
 from ..evaluation import bootstrap_scores, interval_ends, ranking_scores
 from ..pictures import open_header
 from ..siim import read_siim_rows
@@ -317,16 +317,6 @@ def measure_alone(
             tables.append(table.reset_index().assign(model=name))
     return pd.concat(tables, ignore_index=True).assign(
         images=judged.sum(), melanomas=positive[judged].sum())
-
-# %% ../../nbs/40_siim_isic.ipynb #89267a59
-def write_audit_tables(
-    out: str | Path,  # folder
-    **tables,  # name -> DataFrame
-):
-    "Write the tables of an audit."
-    for name, table in tables.items():
-        with replacing(Path(out) / f"{name}.csv") as tmp:
-            table.to_csv(tmp, index=False, float_format="%.6g")
 
 # %% ../../nbs/40_siim_isic.ipynb #347a7787
 def describe_alone(
