@@ -645,16 +645,28 @@ def _training_records(folder):
     return [file for file in files if file not in test] or files, test
 
 # %% ../nbs/02e_siim_isic.ipynb #d84023cf
-def _rows_without_record(folder, table):
-    "What a table beside TFRecords names and none of them holds."
+def _cells_beside(folder):
+    "The table beside TFRecords: its file, its cells; None and None where there is none."
     tables = _siim_tables(folder)
     if not tables:
-        return MissingPictures()
+        return None, None
     cells, _ = _siim_cells(tables[0])
-    there = {name.lower() for name in table.image_id}
-    lacking = cells[[picture_name(name).lower() not in there for name in cells.image_id]]
-    melanomas = lacking.target.str.lower().map(_TARGETS) == "mel"
+    return tables[0], cells.assign(key=cells.image_id.map(picture_name).str.lower(),
+                                   answer=cells.target.str.lower().map(_TARGETS))
+
+def _rows_without_record(cells, table):
+    "What a table beside TFRecords names and none of them holds."
+    lacking = cells[~cells.key.isin(table.image_id.str.lower())]
+    melanomas = lacking.answer == "mel"
     return MissingPictures(tuple(lacking.image_id), int(melanomas.sum()))
+
+def _other_answers(file, cells, table):
+    "Rows of a table beside TFRecords whose answer isn't that of the record."
+    recorded = cells.key.map(pd.Series(table.dx.to_numpy(), table.image_id.str.lower()))
+    other = recorded.notna() & (cells.answer != recorded)
+    return complain(file, cells.assign(recorded=recorded), other,
+                    "target {target} for image {image_id}, which is {recorded} in its record",
+                    "one answer a picture", "Correct the table, or fetch the records again.")
 
 # %% ../nbs/02e_siim_isic.ipynb #9f35d7f7
 def load_tfrecords(
@@ -672,13 +684,17 @@ def load_tfrecords(
     if unlabelled:
         warnings.warn(f"records left out, without an answer: {unlabelled:,}")
         table.attrs["left_out"] = {"-1 (no answer)": unlabelled}
-    missing = _rows_without_record(folder, table)
-    if missing.names:
-        warnings.warn(str(missing))
-        table.attrs["missing_pictures"] = missing
-        notes.insert(0, str(missing))
+    problems = [_in_records(problem, folder, place) for problem in problems]
+    file, cells = _cells_beside(folder)
+    if file:
+        problems += _other_answers(file, cells, table)
+        missing = _rows_without_record(cells, table)
+        if missing.names:
+            warnings.warn(str(missing))
+            table.attrs["missing_pictures"] = missing
+            notes.insert(0, str(missing))
     table.attrs["passed_over"] = notes
-    return table, [_in_records(problem, folder, place) for problem in problems]
+    return table, problems
 
 def _in_records(problem, folder, place):
     "A problem of the unpacked table as one of the records."

@@ -178,6 +178,14 @@ def every_target(value):
     return damage
 
 
+def other_table(files):
+    "The table of the set beside its records, with one answer changed."
+    folder = files[0].parent
+    table = pd.read_csv(folder.parent / "set" / "train.csv")
+    table.loc[0, "target"] = 1 - table.target[0]
+    table.to_csv(folder / "train.csv", index=False)
+
+
 def unpackable(folder):
     "A table that can't be packed: a site that records have no number for."
     siim(folder, lambda t: t.assign(anatom_site_general_challenge="back"))
@@ -266,6 +274,7 @@ SIIM = [
     record_case("age", rewritten(number("age_approx", 500), False), "500"),
     record_case("contradiction", rewritten(number("diagnosis", 2)), "records", "melanoma"),
     record_case("test_part", every_target(-1), "without an answer"),
+    record_case("another_answer", other_table, "train.csv, row 2", "in its record"),
     Bad("bad_tfrecords_word_without_code", unpackable, ("'back'", "head/neck")),
     Bad("bad_tfrecords_into_a_full_folder", occupied, ("isn't empty",)),
 ]
