@@ -7,41 +7,33 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# two workers share the cores; more threads only get in each other's way
 for name in "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS":
-    os.environ.setdefault(
-        name, "1"
-    )  # two workers share the cores; more threads only get in each other's way
-if (
-    "JAX_COMPILATION_CACHE_DIR" not in os.environ
-):  # what one JAX process compiled, the next one reads; the workers inherit it
+    os.environ.setdefault(name, "1")
+# what one JAX process compiled, the next one reads; the workers inherit it
+COMPILED = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    COMPILED = tempfile.mkdtemp(prefix="skin_nb_jax_")
     os.environ |= dict(
-        JAX_COMPILATION_CACHE_DIR=(COMPILED := tempfile.mkdtemp(prefix="skin_nb_jax_")),
+        JAX_COMPILATION_CACHE_DIR=COMPILED,
         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
         JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
     )
-else:
-    COMPILED = None
-os.environ["PATH"] = (
-    str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
-)  # the commands of this environment
+# the commands of this environment come first
+os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
 ROOT = Path(__file__).resolve().parent.parent
 
-LONGEST = (
-    "test_notebooks",
-    "test_training",
-    "test_tasks",
-    "test_gradcam",
-    "test_commands",
-    "test_runs",
-)
+LONGEST = ["test_notebooks", "test_training", "test_tasks", "test_gradcam", "test_commands"]
+LONGEST += ["test_runs"]
+
+def place_of(item):
+    "Where a test comes in the order: its file's place among the longest, or behind them."
+    name = item.path.stem
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
 def pytest_collection_modifyitems(items):
     "What takes longest comes first, so that no worker is left alone with it at the end."
-    items.sort(
-        key=lambda item: (
-            LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
-        )
-    )
+    items.sort(key=place_of)
 
 @pytest.fixture(scope="session")
 def root():

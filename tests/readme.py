@@ -26,11 +26,12 @@ def make_readme():
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 if __name__ == "__main__":
+    # its tables, from the notebooks and results of now
     subprocess.run(
         ["exec_nb", "index.ipynb", "--dest", "index.ipynb", "--exc_stop"],
         cwd=ROOT / "nbs",
         check=True,
-    )  # its tables, from the notebooks and results of now
+    )
     subprocess.run(["nbdev_clean", "--fname", "nbs/index.ipynb"], cwd=ROOT, check=True)
     (ROOT / "README.md").write_text(make_readme(), encoding="utf-8")
     (ROOT / "nbs" / "sidebar.yml").write_text(make_sidebar(), encoding="utf-8")

@@ -19,9 +19,8 @@ FROZEN = Recipe(
     cache=Cache(dtype="float32"),
     rows=Rows(batch=16),
 )
-TUNED = replace(
-    FROZEN, name="tuned", stages=(Stage(2, 1e-4, unfreeze="block_2"),)
-)  # Adam makes steps out of rounding, too: a low rate keeps them small
+# Adam makes steps out of rounding, too: a low rate keeps them small
+TUNED = replace(FROZEN, name="tuned", stages=(Stage(2, 1e-4, unfreeze="block_2"),))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -161,9 +161,8 @@ def test_pictures_without_labels_are_answered(models, tmp_path, capsys):
     scored = tmp_path / "scored"
     assert evaluate_command([*arguments[:-1], str(scored)]) == 0
     predictions = pd.read_csv(scored / "predictions.csv")[p.columns]
-    assert (
-        abs(predictions.to_numpy() - p.to_numpy()).max() < 1e-6
-    )  # the order is that of names in both
+    # the order is that of names in both
+    assert abs(predictions.to_numpy() - p.to_numpy()).max() < 1e-6
 
 
 def test_evaluate_takes_thresholds_from_another_group(models, tmp_path):

@@ -544,9 +544,8 @@ def test_broken_files(predictions, tmp_path):
 def test_table_of_predictions(predictions, tmp_path):
     path = write_predictions(tmp_path / "p.csv", predictions)
     assert read_predictions(path).equals(predictions)  # to the last bit
-    predictions.to_csv(
-        path, index=False, sep=";", decimal=","
-    )  # as a spreadsheet in half of Europe
+    # as a spreadsheet in half of Europe
+    predictions.to_csv(path, index=False, sep=";", decimal=",")
     assert read_predictions(path).equals(predictions)
     known = predictions[["image_id", "lesion_id", "dx", "split", "fold"]]
     by_name = predictions[P_COLUMNS[::-1]].rename(columns=lambda c: c[2:])

@@ -14,17 +14,15 @@ from keras import layers
 folder = sys.argv[1]
 """
 
-MAKE = (
-    COMMON
-    + """
+MAKE = COMMON + """
 def finish(name, inputs, x, units=7):
     logits = layers.Dense(units, name="logits")(layers.Dense(16, activation="relu")(x))
     end = layers.Softmax() if units > 1 else layers.Activation("sigmoid")
     keras.Model(inputs, end(logits)).save(f"{folder}/{name}.keras")
 
 def residual_maps(image):
-    a = layers.Conv2D(8, 3, strides=2, activation="relu", name="a")(layers.Rescaling(1 / 127.5,
-    -1)(image))
+    scaled = layers.Rescaling(1 / 127.5, -1)(image)
+    a = layers.Conv2D(8, 3, strides=2, activation="relu", name="a")(scaled)
     b = layers.Conv2D(8, 3, padding="same", activation="relu", name="b")(a)
     return layers.GlobalAveragePooling2D()(layers.Add(name="sum")([a, layers.Dropout(.3)(b)]))
 
@@ -36,26 +34,25 @@ finish("residual", dict(image=image, metadata=facts), joined)
 
 image = keras.Input((48, 48, 3), name="image")
 facts = keras.Input((5,), name="metadata")
-finish("sigmoid", dict(image=image, metadata=facts), layers.Concatenate()([residual_maps(image),
-facts]), 1)
+joined = layers.Concatenate()([residual_maps(image), facts])
+finish("sigmoid", dict(image=image, metadata=facts), joined, 1)
 
 inner = keras.Input((48, 48, 3))
 trunk = keras.Model(inner, residual_maps(inner), name="trunk")
-keras.Sequential([keras.Input((48, 48, 3)), trunk, layers.Dense(3,
-activation="softmax")]).save(f"{folder}/nested.keras")
+nested = keras.Sequential([keras.Input((48, 48, 3)), trunk, layers.Dense(3, activation="softmax")])
+nested.save(f"{folder}/nested.keras")
 
 from skin_nb.dinov2 import Transformer, vision_transformer
 image = keras.Input((56, 56, 3), name="image")
-maps = vision_transformer(Transformer(width=32, blocks=2, heads=2), layers.Rescaling(1 / 127.5,
--1)(image))
+shape = Transformer(width=32, blocks=2, heads=2)
+maps = vision_transformer(shape, layers.Rescaling(1 / 127.5, -1)(image))
 finish("tokens", image, layers.GlobalAveragePooling2D()(maps))
 
 rng = np.random.default_rng(0)
 small, large = (rng.integers(0, 256, (5, side, side, 3), dtype="uint8") for side in (48, 64))
-np.savez(f"{folder}/in.npz", small=small, large=large, facts=rng.normal(size=(5,
-5)).astype("float32"))
+facts = rng.normal(size=(5, 5)).astype("float32")
+np.savez(f"{folder}/in.npz", small=small, large=large, facts=facts)
 """
-)
 
 MAPS = COMMON + """
 from skin_nb.gradcam import METHODS, grad_cam
@@ -84,8 +81,8 @@ np.savez(f"{folder}/{keras.backend.backend()}.npz", **out, tensorflow="tensorflo
 SAVE = """
 for name in ("residual", "sigmoid"):
     models[name].save(f"{folder}/again.keras")
-    answers = [m.predict([x["small"], x["facts"]], verbose=0) for m in (models[name],
-    load("again"))]
+    both = models[name], load("again")
+    answers = [m.predict([x["small"], x["facts"]], verbose=0) for m in both]
     np.testing.assert_allclose(*answers, atol=1e-6)
 """
 
@@ -113,6 +110,5 @@ def test_maps_agree_between_back_ends(in_backend, tmp_path):
         np.testing.assert_allclose(jax[k], tf[k], atol=1e-5, err_msg=k)
     assert not jax["tensorflow"]  # JAX doesn't need TensorFlow
     classes = [tf[f"sigmoid_b_{c}"] for c in (0, 1)]
-    assert (
-        np.abs(classes[0] - classes[1]).max() > .1
-    )  # a single unit explains each of its two classes
+    # a single unit explains each of its two classes
+    assert np.abs(classes[0] - classes[1]).max() > .1

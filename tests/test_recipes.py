@@ -52,9 +52,8 @@ def test_multimodal_unfreezes_exactly_the_top_40_layers():
         trainable(model, backbone, 40) & set(backbone),
         {n for n in backbone[-40:] if "bn" in n},
     )
-    assert (
-        norms and moving == {n for n in backbone[-40:] if model.get_layer(n).weights} - norms
-    )  # batch norm infers
+    # batch norm infers
+    assert norms and moving == {n for n in backbone[-40:] if model.get_layer(n).weights} - norms
 
 
 def test_v2s_unfreezes_exactly_the_top_30_percent():

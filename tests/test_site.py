@@ -356,6 +356,7 @@ def test_changes_are_found(text, name, exact, fault):
     assert bool(found) == bool(fault) and (not fault or fault in found[0])
 
 
+# what trains, draws and reports; python tests/run_all.py runs the others
 RUN_ALL = (
     "00b_terminal",
     "21c_training",
@@ -364,7 +365,7 @@ RUN_ALL = (
     "28a_model_card",
     "29_report",
     "30a_sample_net",
-)  # what trains, draws and reports; python tests/run_all.py runs the others
+)
 
 
 @pytest.mark.slow

@@ -229,9 +229,8 @@ def test_batch_norm_trains_where_it_is_asked_to_and_nowhere_below(small, tmp_pat
     valid = fit.probabilities[table.split.to_numpy()[fit.rows] == "valid"]
     truth = (table.dx[table.split == "valid"] == "mel").to_numpy().astype(int)
     loss = -np.log(valid[np.arange(len(truth)), truth]).mean()
-    assert loss == pytest.approx(
-        fit.history.val_loss.iloc[-1], abs=1e-4
-    )  # what was validated is what is saved
+    # what was validated is what is saved
+    assert loss == pytest.approx(fit.history.val_loss.iloc[-1], abs=1e-4)
 
 
 def test_a_teacher_has_spoken_of_every_training_row(small, tmp_path):
