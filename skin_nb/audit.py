@@ -26,7 +26,7 @@ from .calibration import plain_rows
 from .commands import READING_OPTIONS, add_options, find_data
 from .core import printable, replacing, write_json
 from .decisions import operating_points, plot_thresholds, threshold_curve
-from .evaluation import evaluate, interval_ends
+from .evaluation import evaluate, interval_ends, interval_text
 from .figures import (
     highlighted_class, plot_confusion_counts, plot_recall, plot_reliability, plot_roc)
 from .foreign import SCALES, Coverage, Foreign, judge_foreign, read_foreign, read_ids
@@ -221,8 +221,8 @@ def _describe_difference(memory):
     if memory.empty:
         return ""
     row = memory.iloc[-1]
-    ends = f"{row.lo:+.3f} to {row.hi:+.3f}"
-    return f"; {row.pictures}: balanced accuracy {row.balanced_accuracy:+.3f} ({ends})"
+    difference = interval_text(row.balanced_accuracy, row.lo, row.hi, "+.3f")
+    return f"; {row.pictures}: balanced accuracy {difference}"
 
 def _sign_of_split(predictions, table, overlap, memory):
     "Whether lesions stand on both sides, by the list of training pictures or without one."

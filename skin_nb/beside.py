@@ -196,7 +196,7 @@ def _describe_apart(verdict):
     if verdict.large.empty:
         return "No group can be judged."
     without = f"an interval without the overall {verdict.overall:.2f}"
-    named = [f"{r.group} {interval_text(r.value, r.lo, r.hi, 2)}"
+    named = [f"{r.group} {interval_text(r.value, r.lo, r.hi, '.2f')}"
              for r in verdict.apart.itertuples()]
     if named:
         found = f"{without} has " + ", ".join(named)

@@ -20,8 +20,8 @@ from pathlib import Path
 from .arguments import absolute_path, refuse_argument, require_room_to_write
 from .commands import (
     READING_OPTIONS, add_options, describe_size, find_data, open_data)
-from .core import DataError, Problem, SAMPLE_NOTE, printable, read_json, require_file
-from .core import replacing, write_json
+from .core import (
+    SAMPLE_NOTE, DataError, Problem, printable, read_json, replacing, require_file, write_json)
 from .terminal import exit_code, explain_os_error, notes_for_people
 
 # %% ../nbs/25c_evaluate.ipynb #60650781

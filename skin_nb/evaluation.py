@@ -563,11 +563,11 @@ def interval_text(
     value: float,
     lo: float,  # NaN: there is no interval
     hi: float,
-    digits: int = 3,
+    spec: str = ".3f",  # how a number is written; "+.3f" for differences, ".1%" for shares
 ) -> str:  # such as "0.612 [0.560, 0.664]"
     "A value and its interval in words."
-    text = f"{value:.{digits}f}"
-    return text if np.isnan(lo) else f"{text} [{lo:.{digits}f}, {hi:.{digits}f}]"
+    text = format(value, spec)
+    return text if np.isnan(lo) else f"{text} [{lo:{spec}}, {hi:{spec}}]"
 
 # %% ../nbs/22_evaluation.ipynb #c9239645
 def _check_same_classes(a, b):

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from .certainty import (
     MOST_FEATURES, Certainty, fit_alarm, fit_certainty, last_features, pooled_output)
-from .core import SAMPLE_NOTE, DataError, Problem, Profile, get_profile, project_folder
-from .core import remove_checkpoints, replacing, write_json
+from .core import (
+    SAMPLE_NOTE, DataError, Problem, Profile, get_profile, project_folder, remove_checkpoints,
+    replacing, write_json)
 from .evaluation import evaluate, split_arrays
 from .figures import score_figures
 from .gradcam import cam_layer, grad_cam, plot_cams

@@ -13,8 +13,8 @@ from PIL import Image
 from .backbones import build_backbone, find_weights
 from .batches import fit_progress, turn_pictures
 from .core import replacing, set_seed
-from .dermoscopy import LOOKS, Lesion, canvas, draw_person, draw_settings, photograph
-from .dermoscopy import add_layers, mottle
+from .dermoscopy import (
+    LOOKS, Lesion, add_layers, canvas, draw_person, draw_settings, mottle, photograph)
 from .sample import in_threads
 from .terminal import bars, in_notebook
 

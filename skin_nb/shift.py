@@ -397,7 +397,7 @@ def _describe_strange(strange):
 
 def _describe_threshold(r):
     where = "its validation part" if r["chosen_on"] == "valid" else "this very folder"
-    found = interval_text(r["sensitivity"], r["sensitivity_lo"], r["sensitivity_hi"], 2)
+    found = interval_text(r["sensitivity"], r["sensitivity_lo"], r["sensitivity_hi"], ".2f")
     text = (f"the threshold that was to find 90% of {r['disease']} ({r['chosen_sick']} of them in "
             f"{where}) finds {found} here, at a specificity of {r['specificity']:.2f}")
     if r["sensitivity_hi"] < .9:

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from .core import DataError, Problem, cache_home, content_key, file_stamp, replacing
-from .core import require_space
+from .core import (
+    DataError, Problem, cache_home, content_key, file_stamp, replacing, require_space)
 from .folders import (
     NO_PICTURES, OTHER_PARTS, files_in, folders_in, join_pictures, look_through, picture_name)
 from .own_data import (

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 from ..core import DataError, Problem, axes
-from ..evaluation import bootstrap_scores, interval_ends, ranking_scores
+from ..evaluation import (
+    bootstrap_scores, interval_ends, interval_text, ranking_scores)
 from ..pictures import open_header
 from ..siim import read_siim_rows
 from ..tasks import group_of, task_of
@@ -338,7 +339,7 @@ def _describe_auc(row):
         verdict = "can't be told from chance"
     else:
         verdict = "above chance" if row.lo > .5 else "below chance"
-    return f"{row.model} {row.auc:.3f} [{row.lo:.3f}, {row.hi:.3f}], {verdict}"
+    return f"{row.model} {interval_text(row.auc, row.lo, row.hi)}, {verdict}"
 
 # %% ../../nbs/40_siim_isic.ipynb #0151f9ee
 COLOURS_OF_MODELS = {"logistic": "#0072B2", "boosted trees": "#E69F00"}

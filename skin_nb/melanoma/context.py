@@ -14,7 +14,7 @@ from typing import Callable
 import numpy as np
 import pandas as pd
 from ..core import DataError, Problem, set_seed
-from ..evaluation import ranking_scores, weighted_mean
+from ..evaluation import interval_text, ranking_scores, weighted_mean
 from ..heads import reduce_features
 from .audit import auc_by_fold
 from ..tasks import COLOURS, group_of, task_of
@@ -344,13 +344,11 @@ def context_table(
     result: pd.DataFrame,  # from compare_arms, one block
 ) -> pd.DataFrame:  # a row an arm, a column a score, with intervals in brackets
     "Scores of all arms, and what the AUC differs from that of the picture alone."
-    def cell(row):
-        return f"{row.value:.3f} [{row.lo:.3f}, {row.hi:.3f}]"
-
-    shown = result.assign(shown=[cell(row) for row in result.itertuples()])
+    shown = result.assign(shown=[interval_text(row.value, row.lo, row.hi)
+                                 for row in result.itertuples()])
     shown = shown.pivot(index="arm", columns="score", values="shown")
     auc = result[result.score == "auc"].set_index("arm")
-    shown["auc, to alone"] = [f"{row.difference:+.3f} [{row.d_lo:+.3f}, {row.d_hi:+.3f}]"
+    shown["auc, to alone"] = [interval_text(row.difference, row.d_lo, row.d_hi, "+.3f")
                               for row in auc.loc[shown.index].itertuples()]
     return shown.loc[auc.index].rename_axis(None).rename_axis(None, axis=1)
 

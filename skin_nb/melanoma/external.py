@@ -23,7 +23,8 @@ from ..certainty import (
 from ..core import DataError, Problem, axes
 from ..decisions import estimate_prior, operating_points, prevalence_calibration
 from ..evaluation import (
-    bootstrap_scores, choose_alarm, evaluate, interval_ends, interval_of, sensitive_threshold)
+    bootstrap_scores, choose_alarm, evaluate, interval_ends, interval_of, interval_text,
+    sensitive_threshold)
 from ..experiment import load_melanoma
 from .audit import auc_by_fold
 from ..pictures import decode_images
@@ -225,7 +226,7 @@ def _each(answers):
 
 # %% ../../nbs/55_external.ipynb #6c6afa97
 def _ends(row, name):
-    return f"{row[name]:.3f} [{row[f'{name}_lo']:.3f}, {row[f'{name}_hi']:.3f}]"
+    return interval_text(row[name], row[f"{name}_lo"], row[f"{name}_hi"])
 
 def describe_transfer(
     table: pd.DataFrame,  # from transfer_table
@@ -262,7 +263,7 @@ def _verdict(own, there):
     "The difference between home and elsewhere in words."
     difference, lo, hi = apart_by(own, there)
     clear = "clearly different" if is_clear(lo, hi) else "not clearly different"
-    return f"{difference:+.3f} [{lo:+.3f}, {hi:+.3f}], {clear}"
+    return f"{interval_text(difference, lo, hi, '+.3f')}, {clear}"
 
 # %% ../../nbs/55_external.ipynb #6416f14b
 def _transfer_title(table):
@@ -443,7 +444,7 @@ def _whose(made, other, pictures):
     return "its own pictures, changed" + ("" if other == made else f" towards {other}")
 
 def _change_in_words(r):
-    return f"{r.difference:+.3f} [{r.lo:+.3f}, {r.hi:+.3f}]"
+    return interval_text(r.difference, r.lo, r.hi, "+.3f")
 
 def _describe_changes(rows):
     "Which changes move the AUC clearly, and which don't."
@@ -598,10 +599,10 @@ def describe_strangeness(
     lines = []
     for name, rows in table.groupby("set", sort=False):
         best = rows.loc[rows.auroc.idxmax()]
-        lines.append(f"- {name}: best by {best.score}, AUROC {best.auroc:.3f} "
-                     f"[{best.lo:.3f}, {best.hi:.3f}]; where 95% of them are noticed, "
-                     f"{best.false_alarms:.0%} of the pictures at home are called strange, and at "
-                     f"5% false alarms {best.found:.0%} are noticed.")
+        area = interval_text(best.auroc, best.lo, best.hi)
+        lines.append(f"- {name}: best by {best.score}, AUROC {area}; where 95% of them are "
+                     f"noticed, {best.false_alarms:.0%} of the pictures at home are called "
+                     f"strange, and at 5% false alarms {best.found:.0%} are noticed.")
     return "\n".join(lines)
 
 # %% ../../nbs/55_external.ipynb #6d3f8ee9
@@ -649,14 +650,14 @@ def _describe_thresholds(m):
     missing = f" (none where no melanoma is among them, {own.missing:.1%} of the draws)"
     return (f"the threshold from home finds {m['median']['home_sensitivity']:.2f} at a specificity "
             f"of {m['median']['home_specificity']:.2f}; a threshold of the fifty "
-            f"{own['median']:.2f} [{own.lo:.2f}, {own.hi:.2f}] at "
+            f"{interval_text(own['median'], own.lo, own.hi, '.2f')} at "
             f"{m['median']['own_specificity']:.2f}{missing if own.missing else ''}")
 
 def _describe_moved(m):
     "What moving the probabilities does."
     after = m.loc["expected_after"]
     return (f"melanomas expected {m['median']['expected_before']:.1%} before and "
-            f"{after['median']:.1%} [{after.lo:.1%}, {after.hi:.1%}] after moving the "
+            f"{interval_text(after['median'], after.lo, after.hi, '.1%')} after moving the "
             f"probabilities, {m['median']['observed']:.1%} there are")
 
 # %% ../../nbs/55_external.ipynb #5523f053

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from ..balancing import weight_of_class
 from ..core import DataError, Problem, axes, set_seed
-from ..evaluation import confusion_scores, melanoma_class, weighted_confusion
+from ..evaluation import (
+    confusion_scores, interval_text, melanoma_class, weighted_confusion)
 from ..graph import cut_model
 from .audit import auc_by_fold, compare_arms
 from .context import BestSoFar, restart, shuffle_within
@@ -303,8 +304,8 @@ def fusion_table(
     rows = _rows_of(result, score, "all")
     each = list(rows.itertuples())
     shown = {
-        "value": [f"{r.value:.3f} [{r.lo:.3f}, {r.hi:.3f}]" for r in each],
-        "to the picture alone": [f"{r.difference:+.3f} [{r.d_lo:+.3f}, {r.d_hi:+.3f}]"
+        "value": [interval_text(r.value, r.lo, r.hi) for r in each],
+        "to the picture alone": [interval_text(r.difference, r.d_lo, r.d_hi, "+.3f")
                                  for r in each]}
     return pd.DataFrame(shown, index=rows.arm.to_list())
 

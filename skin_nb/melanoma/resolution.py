@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from ..beside import told_from_zero
 from ..core import DataError, Problem, axes, project_folder
-from ..evaluation import split_arrays
+from ..evaluation import interval_text, split_arrays
 from .audit import auc_by_fold, compare_arms
 from ..networks import network_card
 from ..pictures import decode_images
@@ -206,7 +206,7 @@ def describe_pairs(
     "Differences in words, which claim no more than their intervals."
     lines = []
     for row in pairs.itertuples():
-        interval = f"{row.difference:+.3f} [{row.lo:+.3f}, {row.hi:+.3f}]"
+        interval = interval_text(row.difference, row.lo, row.hi, "+.3f")
         found = "the AUC is not shown to differ"
         if row.lo > 0:
             found = "the AUC is higher"
