@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 import pytest
 from density import measure
-from readme import make_readme
+from readme import PICTURE, make_readme
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
@@ -63,7 +63,10 @@ def test_clean_leaves_no_diff(copy):
     assert differences(ROOT / "nbs", copy / "nbs", "*.ipynb") == []
 
 def test_readme_comes_from_index():
-    assert (ROOT / "README.md").read_text() == make_readme(), "run: make readme"
+    text, picture = make_readme()
+    assert (ROOT / "README.md").read_text() == text, "run: make readme"
+    assert (ROOT / "nbs" / PICTURE).read_bytes() == picture, "run: make readme"
+    assert f"](nbs/{PICTURE})" in text
 
 def test_index_lists_every_notebook_as_it_is():
     text = (ROOT / "README.md").read_text()
