@@ -703,7 +703,8 @@ def describe_answers(
     "What to know of answers."
     read = answers[answers.problem == ""]
     told = ", ".join(f"{c} {n:,}" for c, n in read.answer.value_counts().items())
-    lines = [f"{len(read):,} pictures: {told}", *describe_classifier(classifier)]
+    noun = "picture" if len(read) == 1 else "pictures"
+    lines = [f"{len(read):,} {noun}: {told}", *describe_classifier(classifier)]
     if "strange" in read:
         lines += _describe_strange(classifier.alarms, read)
     if "seen" in read:
