@@ -799,7 +799,21 @@ def _column_of_ids(file, cells, names):
     cells = _trained_rows(file, cells)
     called = [c for c in cells if _part(c) == "train" and _share_found(cells[c], names)]
     column = called[0] if called else picture_column(file, cells, names)
-    return [cell for cell in cells[column] if cell]  # shorter columns end in empty cells
+    found = [cell for cell in cells[column] if cell]  # shorter columns end in empty cells
+    _refuse_all_folds(file, cells, found, names)
+    return found
+
+_FOLD_COLUMNS = ("fold", "folds", "kfold", "k_fold", "cv_fold", "cv")
+
+def _refuse_all_folds(file, cells, found, names):
+    "A `DataError` for all pictures in folds: who knows which of them trained."
+    column = next(filter(None, (column_named(cells.columns, n) for n in _FOLD_COLUMNS)), None)
+    if column is None or cells[column].nunique() < 2:
+        return
+    if set(map(names.find, found)) >= set(names.known.values()):
+        folds = ", ".join(sorted(set(cells[column]))[:6])
+        refuse(file, None, f"every picture of the data, in folds {folds}",
+               "the training pictures alone", f"Leave out the rows of the tested {column}.")
 
 def _trained_rows(file, cells):
     "The rows of a table that are about training pictures: all, or those that say so."
