@@ -436,7 +436,14 @@ def record_count(
     name = os.path.basename(path)
     found = _COUNT_IN_NAME.search(name)
     numbered = _NUMBERED.search(os.path.splitext(name)[0])
-    return int(found[1]) if found and not numbered else None
+    if not found or numbered or _counts_files(path, found[0], int(found[1])):
+        return None
+    return int(found[1])
+
+def _counts_files(path, tail, number):
+    "Whether a number is that of the files, as many as end in it, rather than of records."
+    beside = [e for e in _files_of(os.path.dirname(path)) if os.fspath(e).endswith(tail)]
+    return len(beside) == number
 
 # %% ../nbs/02e_siim_isic.ipynb #85e9eef6
 def _require_tensorflow(file):
