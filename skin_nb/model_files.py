@@ -82,10 +82,12 @@ def open_model_file(
         raise unusable_model(path, f"not a saved model ({what})") from None
 
 def _where_a_model_is(path):
-    "What to name instead: the model in a folder, where a folder was given that has one."
-    inside = [Path(path, name) for name in ("model.keras", "model.ensemble")]
-    found = [str(one) for one in inside if one.is_file()]
-    return f"Name {found[0]}." if found else WHERE_MODELS_ARE
+    "What to name instead: a model of the trial, notebook or run whose folder was given."
+    for depth in ("", "*/", "*/*/"):
+        found = sorted(Path(path).glob(f"{depth}model.[ek]*"))
+        if found:
+            return f"Name {found[0]}."
+    return WHERE_MODELS_ARE
 
 # %% ../nbs/20d_model_files.ipynb #b829d0f0
 def _check_members(path, archive):
