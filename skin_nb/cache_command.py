@@ -30,12 +30,14 @@ class CacheKind:
     pattern: str  # of the names of its files or folders
     locks: tuple  # endings of the files that are locked while it is made
 
+# %% ../nbs/25f_cache.ipynb #2fcc48e8
 CACHE_KINDS = (
     CacheKind("pictures", "images", r"\d+-\w+-[0-9a-f]{16}\.npy", (".lock", ".decoding")),
     CacheKind("features", "features", r"[0-9a-f]{16}\.\w+\.npy", (".lock",)),
     CacheKind("drawn sample", "", r"sample_\w+_[0-9a-f]{16}", (".lock",)),
     CacheKind("unpacked records", "", r"tfrecords_[0-9a-f]{16}", (".lock",)))
 
+# %% ../nbs/25f_cache.ipynb #3a924dbb
 @dataclass(frozen=True)
 class CacheEntry:
     "One array with its checksums, or one folder."
@@ -58,6 +60,7 @@ def _entry(kind, path):
     used = max((max(stat.st_atime, stat.st_mtime) for stat in stats), default=0.)
     return CacheEntry(kind, path, size, used)
 
+# %% ../nbs/25f_cache.ipynb #ff3f6477
 def _is_own(kind, path):
     "Whether a name is one that the cache gives, and no link."
     is_checksum = path.name.endswith(".crc.npy")
@@ -138,6 +141,7 @@ def _hold_locks(stack, entry):
             return False
     return True
 
+# %% ../nbs/25f_cache.ipynb #afba8663
 LATELY = 3600  # seconds; what was used since counts as in use where the system doesn't tell
 
 def _why_in_use(entry, mapped):
@@ -148,6 +152,7 @@ def _why_in_use(entry, mapped):
     is_read = any(str(file.resolve()) in mapped for file in _files_of(entry.path))
     return "somebody is reading it" if is_read else ""
 
+# %% ../nbs/25f_cache.ipynb #56eb2049
 def _delete(path):
     if path.is_dir():
         shutil.rmtree(path)
