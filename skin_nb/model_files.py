@@ -83,11 +83,13 @@ def open_model_file(
 
 def _where_a_model_is(path):
     "What to name instead: a model of the trial, notebook or run whose folder was given."
-    for depth in ("", "*/", "*/*/"):
-        found = sorted(Path(path).glob(f"{depth}model.[ek]*"))
-        if found:
-            return f"Name {found[0]}."
-    return WHERE_MODELS_ARE
+    folder = Path(path)
+    if not folder.is_dir():
+        return WHERE_MODELS_ARE
+    places = [f"{depth}{name}" for depth in ("", "*/", "*/*/")
+              for name in ("model.keras", "model.ensemble")]
+    found = [model for place in places for model in sorted(folder.glob(place))]
+    return f"Name {found[0]}." if found else WHERE_MODELS_ARE
 
 # %% ../nbs/20d_model_files.ipynb #b829d0f0
 def _check_members(path, archive):
